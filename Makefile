@@ -1,0 +1,214 @@
+# flexnm: every task of the project, one command each. `make` alone lists them.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/sh
+
+PYTHON ?= python3
+export FLEXNM_CACHE ?= $(CURDIR)/.cache
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.flexnm-ready
+PARTIAL := $(VENV)/.flexnm-partial
+
+# ---- Settings: NAME=value on the command line becomes an option of the flexnm command ----------------------------
+
+settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG
+settings_sim := PRESET N M ROWS COLS LANES MODEL TEXT TOKENS
+settings_ppl := MODEL TEXT WINDOWS PATTERNS JSON
+settings_capture := MODEL TEXT TOKENS OUT
+settings_test := ARGS
+settings_bench := ARGS
+settings_docs := ARGS
+general := PYTHON FLEXNM_CACHE
+
+option_PRESET := --preset
+option_N := --n
+option_M := --m
+option_ROWS := --rows
+option_COLS := --cols
+option_LANES := --lanes
+option_WIDTH := --width
+option_WEIGHT_WIDTH := --weight-width
+option_K_MAX := --k-max
+option_METADATA := --metadata
+option_SELECTOR := --selector
+option_TOP := --top
+option_OUT := --out
+option_CONFIG := --config
+option_MODEL := --model
+option_TEXT := --text
+option_TOKENS := --tokens
+option_WINDOWS := --windows
+option_PATTERNS := --patterns
+option_JSON := --json
+
+# Only what the command line says counts: a stray N in the environment changes nothing.
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+quoted = '$(subst ','\'',$(value $(1)))'
+options = $(foreach name,$(filter $(settings_$(1)),$(given)),$(option_$(name)) $(call quoted,$(name)))
+unknown = $(filter-out $(settings_$(1)) $(general),$(given))
+refuse = $(error unknown setting $(strip $(2)): known settings of `make $(1)` are $(strip $(settings_$(1)) $(general)))
+$(foreach goal,$(MAKECMDGOALS),$(if $(call unknown,$(goal)),$(call refuse,$(goal),$(call unknown,$(goal)))))
+
+# The flexnm command may run make itself (Verilator's makefiles): it must not inherit our flags and settings.
+unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim ppl capture test,$(settings_$(goal))))
+FLEXNM = $(BIN)/flexnm
+
+# ---- Targets ------------------------------------------------------------------------------------------------------
+
+.PHONY: help
+help: ## This list
+	@echo "Usage: make TARGET [NAME=value ...]"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-10s %s\n", $$1, $$2}'
+	@echo
+	@echo "Settings"
+	@echo "  verilog    $(settings_verilog)"
+	@echo "  sim        $(settings_sim)"
+	@echo "  ppl        $(settings_ppl)"
+	@echo "  capture    $(settings_capture)"
+	@echo "  test       ARGS: more arguments for pytest, as in ARGS='-k compressor -x'"
+	@echo "  any        PYTHON (now $(PYTHON)), FLEXNM_CACHE (now $(FLEXNM_CACHE))"
+	@echo
+	@echo "Example: make verilog N=8 M=16 ROWS=4 COLS=4 OUT=build/my_core"
+
+.PHONY: verilog
+verilog: $(READY) ## Generate Verilog from a preset or from settings
+	@$(FLEXNM) verilog $(call options,verilog)
+
+.PHONY: sim
+sim: deps $(READY) ## Run layers of an LLM through the Verilog, against the bit-exact model
+	@$(FLEXNM) sim $(call options,sim)
+
+.PHONY: test
+test: deps $(READY) lint ## Lint, then every test
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+.PHONY: ppl
+ppl: $(READY) ## Perplexity of an LLM under N:M activation sparsity
+	@$(FLEXNM) ppl $(call options,ppl)
+
+.PHONY: capture
+capture: $(READY) ## Capture activations and weights of an LLM for the tests
+	@$(FLEXNM) capture $(call options,capture)
+
+.PHONY: lint
+lint: $(READY) ## ruff check, ruff format --check, mypy
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+.PHONY: format
+format: $(READY) ## Format the sources and repair what ruff can repair
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+.PHONY: docs
+docs: $(READY) ## Build the pictures and tables of docs/
+	@$(BIN)/python docs/build.py $(ARGS)
+
+.PHONY: bench
+bench: deps $(READY) ## Run the measurements of bench/
+	@$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: wheel
+wheel: $(READY) ## Build dist/*.whl
+	@$(BIN)/python -m build --no-isolation --wheel
+
+.PHONY: clean
+clean: ## Remove what builds and tests leave behind
+	@rm -rf build dist sim_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find $(wildcard rtl gen sw_model verif bench docs) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Remove .venv and .cache as well
+	@rm -rf $(VENV) .cache
+
+# ---- Environment --------------------------------------------------------------------------------------------------
+
+# What Debian has to provide: a compiler and ccache for Verilator's output, Icarus, and the shared libpython that
+# cocotb loads into the simulator. Python's venv module comes first, for .venv itself.
+TOOLS := g++ ccache iverilog libpython
+
+.PHONY: deps
+deps: ## Install the Debian packages that are missing, if any
+	@sh -c "$$INSTALL_MISSING" deps $(TOOLS)
+
+.PHONY: setup
+setup: $(READY) ## Create .venv with the pinned packages (once)
+
+$(READY): pyproject.toml constraints.txt
+	@sh -c "$$INSTALL_MISSING" deps
+	@sh -c "$$CREATE_VENV"
+
+deps $(READY): export INSTALL_MISSING = $(install_missing)
+$(READY): export CREATE_VENV = $(create_venv)
+
+define install_missing
+set -e
+python=$(PYTHON)
+missing=
+if ! command -v "$$python" >/dev/null; then
+    missing="python3 python3-venv"
+    python=/usr/bin/python3
+elif ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "error: $$python is older than Python 3.11: name a newer one with PYTHON=..." >&2
+    exit 2
+elif ! "$$python" -c 'import ensurepip' 2>/dev/null; then
+    missing=python3-venv
+fi
+for tool; do
+    if [ "$$tool" = libpython ]; then
+        # Only Debian's own Python comes without its shared library.
+        missing="$$missing $$("$$python" -c '
+import ctypes, sys, sysconfig
+try:
+    sys.base_prefix == "/usr" and ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
+except OSError:
+    print("libpython%d.%d" % sys.version_info[:2])')"
+    elif ! command -v "$$tool" >/dev/null; then
+        missing="$$missing $$tool"
+    fi
+done
+set -- $$missing
+[ $$# -gt 0 ] || exit 0
+if ! command -v apt-get >/dev/null; then
+    echo "error: please install $$* (Debian package names; there is no apt-get here to do it)" >&2
+    exit 2
+fi
+root=
+if [ "$$(id -u)" -ne 0 ]; then
+    root=sudo
+    if ! command -v sudo >/dev/null; then
+        echo "error: please run, as root: apt-get install $$*" >&2
+        exit 2
+    fi
+fi
+echo "Installing $$*"
+$$root apt-get update -qq
+$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null
+endef
+
+# A kill in the middle leaves the mark of a partial .venv behind, and the next run starts over. The constraints go
+# through the environment, so that they also hold for the isolated builds of what comes as source.
+define create_venv
+set -e
+trap 'exit 130' INT TERM
+if [ -e $(PARTIAL) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+    rm -rf $(VENV)
+fi
+mkdir -p $(VENV)
+touch $(PARTIAL)
+[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
+echo "Installing the Python packages of constraints.txt into $(VENV)"
+PIP_CONSTRAINT="file://$$(pwd | sed 's/ /%20/g')/constraints.txt"
+export PIP_CONSTRAINT
+if ! $(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517 -e '.[dev]'; then
+    rm $(PARTIAL)
+    exit 2
+fi
+rm $(PARTIAL)
+touch $(READY)
+endef

@@ -1,0 +1,98 @@
+"""The command line: ``flexnm COMMAND``, and one rule for errors.
+
+Whatever is wrong with the input comes out as one line on standard error and exit status 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NoReturn
+
+import click
+from flexnm_rtl.config import ConfigError
+
+COMMANDS = {
+    "verilog": ("flexnm_gen.cli_verilog", "Write Verilog, manifest and port table of a unit."),
+    "presets": ("flexnm_gen.cli_verilog", "List the named configurations."),
+    "capture": ("flexnm_model.commands", "Capture activations and weights of an LLM's linear layers."),
+    "ppl": ("flexnm_model.commands", "Perplexity of an LLM with pruned activations."),
+    "sim": ("flexnm_tb.commands", "Check the RTL on captured LLM layers in simulation."),
+}
+EXTRAS = {"flexnm_model": "model", "flexnm_tb": "sim"}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when the command is used, so that Verilog needs no PyTorch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command called ``cmd_name``; fails with one line when its extra is not installed."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        try:
+            command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        except ModuleNotFoundError as error:
+            _name_extra(cmd_name, error)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a package it imports on the way may be missing as well."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if ctx.invoked_subcommand is None:
+                raise
+            _name_extra(ctx.invoked_subcommand, error)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="flexnm")
+def cli() -> None:
+    """N:M activation sparsity in hardware: generate the RTL, run its model, check one against the other."""
+
+
+def main() -> None:
+    """Entry point of the command ``flexnm``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Run a command line and return its exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    try:
+        status = cli.main(args=args, prog_name="flexnm", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except ConfigError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted")
+        return 130
+    return status if isinstance(status, int) else 0
+
+
+def _name_extra(command: str, error: ModuleNotFoundError) -> NoReturn:
+    """Raise a UsageError that names the extra to install, or ``error`` itself when no extra would help."""
+    extra = EXTRAS.get(COMMANDS[command][0].partition(".")[0])
+    if extra is None or (error.name or "").startswith("flexnm"):
+        raise error
+    raise click.UsageError(f"{command} needs the Python package {error.name}: install flexnm[{extra}]") from error
+
+
+def _fail(message: str) -> int:
+    click.echo(f"flexnm: error: {' '.join(message.split())}", err=True)
+    return 2

@@ -1,0 +1,71 @@
+"""Command-line options that make up a configuration, shared by every command that takes one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from flexnm_rtl.config import Config, ConfigError, Metadata, Selector
+from flexnm_rtl.presets import DEFAULT_PRESET, preset
+
+_OPTIONS: list[tuple[str, str, type, str]] = [
+    ("--n", "n_keep", int, "Channels kept of every M (N)."),
+    ("--m", "m_group", int, "Channels in a block (M), 2 to 32."),
+    ("--width", "width", int, "Bits of activations and weights, 4 to 16."),
+    ("--weight-width", "weight_width", int, "Bits of weights, where they differ from --width."),
+    ("--rows", "rows", int, "Rows of the MAC array: tokens at a time."),
+    ("--cols", "cols", int, "Columns of the MAC array: outputs at a time."),
+    ("--lanes", "lanes", int, "Multipliers in a processing element; divides N.  [default: N]"),
+    ("--k-max", "k_max", int, "Largest number of input channels; sizes the accumulator."),
+    ("--metadata", "metadata", str, f"Metadata format: {', '.join(m.value for m in Metadata)}."),
+    ("--selector", "selector", str, f"Selection hardware: {', '.join(s.value for s in Selector)}."),
+]
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--preset``, ``--config`` and one option per setting; ``make_config`` reads them."""
+    for flag, name, kind, text in reversed(_OPTIONS):
+        command = click.option(flag, name, type=kind, multiple=True, callback=_once, help=text)(command)
+    command = click.option(
+        "--config", "config_file", type=click.Path(path_type=Path), help="JSON file: settings, or a manifest."
+    )(command)
+    return click.option(
+        "--preset", "preset_name", help=f"Start from a named configuration.  [default: {DEFAULT_PRESET}]"
+    )(command)
+
+
+def make_config(preset_name: str | None, config_file: Path | None, **settings: Any) -> Config:
+    """The configuration of a command line: preset or file, then single settings on top.
+
+    When N changes and lanes are not given, lanes becomes N. Raises ConfigError.
+    """
+    if preset_name is not None and config_file is not None:
+        raise ConfigError("--preset and --config exclude each other: give one of them")
+    base = _from_file(config_file) if config_file is not None else preset(preset_name or DEFAULT_PRESET)
+    given = {name: value for name, value in settings.items() if value is not None}
+    width = given.pop("width", None)
+    if width is not None:
+        given = {"act_width": width, "weight_width": width, **given}
+    if "n_keep" in given and "lanes" not in given:
+        given["lanes"] = given["n_keep"]
+    return Config.from_dict({**base.as_dict(), **given})
+
+
+def _from_file(path: Path) -> Config:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from None
+    fields = content.get("config", content) if isinstance(content, dict) else None
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{path} holds no JSON object: expected settings by name, or a manifest")
+    return Config.from_dict(fields)
+
+
+def _once(_ctx: click.Context, _param: click.Parameter, values: tuple[Any, ...]) -> Any:
+    if len(values) > 1:
+        raise click.BadParameter(f"given {len(values)} times, once is enough.")
+    return values[0] if values else None

@@ -1,0 +1,66 @@
+"""What can be generated: the top-level units, their names and the settings each of them depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.lib import wiring
+from flexnm_rtl.compressor import Compressor
+from flexnm_rtl.config import Config, ConfigError, Selector
+from flexnm_rtl.decompressor import Decompressor
+from flexnm_rtl.dense_split import DenseSplitter
+from flexnm_rtl.mac_array import MacArray
+from flexnm_rtl.selection import resolve_selector
+
+ALL = "all"
+
+
+def _codec_name(cfg: Config) -> str:
+    return f"n{cfg.n_keep}m{cfg.m_group}_a{cfg.act_width}_{cfg.metadata.value}"
+
+
+def _compressor_name(cfg: Config) -> str:
+    return f"{_codec_name(cfg)}_{cfg.selector.value}"
+
+
+def _array_name(cfg: Config) -> str:
+    return f"{_codec_name(cfg)}_w{cfg.weight_width}_r{cfg.rows}_c{cfg.cols}_l{cfg.lanes}_k{cfg.k_max}"
+
+
+@dataclass(frozen=True)
+class Top:
+    """A unit that can be the top of a Verilog file.
+
+    ``suffix`` names everything the unit's hardware depends on, so that two different files never share a name.
+    """
+
+    build: Callable[[Config], wiring.Component]
+    suffix: Callable[[Config], str]
+    summary: str
+
+
+TOPS: dict[str, Top] = {
+    "compressor": Top(Compressor, _compressor_name, "keeps the N largest of every M activations"),
+    "decompressor": Top(Decompressor, _codec_name, "restores dense blocks from compressed ones"),
+    "mac_array": Top(MacArray, _array_name, "sparse MAC array, output stationary"),
+    "dense_splitter": Top(DenseSplitter, _codec_name, "feeds dense blocks to the MAC array (dense mode)"),
+}
+
+
+def find_top(name: str) -> Top:
+    """The unit called ``name``. Raises ConfigError when there is none."""
+    if name not in TOPS:
+        raise ConfigError(f"TOP={name} is unknown: choose one of {', '.join([ALL, *TOPS])}")
+    return TOPS[name]
+
+
+def settle(cfg: Config) -> Config:
+    """The configuration with the generator's own choices made."""
+    selector = resolve_selector(cfg)
+    return cfg if cfg.selector is not Selector.AUTO else cfg.replace(selector=selector)
+
+
+def module_name(top: str, cfg: Config) -> str:
+    """Verilog module name of a unit, for example ``flexnm_compressor_n8m16_a8_bitmask_rank``."""
+    return f"flexnm_{top}_{find_top(top).suffix(settle(cfg))}"

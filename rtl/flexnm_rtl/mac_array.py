@@ -1,0 +1,104 @@
+"""The sparse MAC array: rows x cols processing elements, output stationary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from flexnm_rtl import layouts
+from flexnm_rtl.config import Config
+from flexnm_rtl.drain import ResultDrain
+from flexnm_rtl.operands import ShiftBank, offset_bank, value_bank, weight_bank
+from flexnm_rtl.positions import offsets_of
+from flexnm_rtl.processing_element import ProcessingElement
+from flexnm_rtl.sequencer import Sequencer
+from flexnm_rtl.sharing import add_shared
+
+
+class MacArray(wiring.Component):
+    """``rows`` tokens times ``cols`` outputs: ``sum[r][c] = sum over kept channels k of x[r][k] * w[c][k]``.
+
+    ``acts``: stream of ``layouts.array_acts``, one beat per block of channels. ``weights``: stream of
+    ``layouts.array_weights``, one beat per block of channels, dense; a beat is taken together with the activation
+    beat it belongs to, the last one of them when ``hold`` repeats it. ``results``: stream of
+    ``layouts.array_results``, ``rows`` beats per token group, row 0 first.
+    Throughput: a beat every ``steps`` = N/lanes cycles, without a bubble between beats or token groups as long as
+    results leave in time: a group needs ``rows + group_overhead`` cycles or more. Results leave while the next group
+    runs. Latency: ``latency`` cycles from the transfer of a group's last activation beat to its first result.
+    Dense mode: a dense block travels as ``Config.dense_beats`` beats of N channels each, all but the last with
+    ``hold`` (see ``dense_split.DenseSplitter``). All sums are exact for K <= k_max.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.latency = cfg.steps + ProcessingElement.latency + 1
+        self.group_overhead = ProcessingElement.latency
+        super().__init__(
+            {
+                "acts": In(stream.Signature(layouts.array_acts(cfg))),
+                "weights": In(stream.Signature(layouts.array_weights(cfg))),
+                "results": Out(stream.Signature(layouts.array_results(cfg))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.sequencer = seq = Sequencer(self.cfg.steps, ProcessingElement.latency)
+        m.submodules.drain = drain = ResultDrain(self.cfg)
+        m.d.comb += [
+            seq.acts_valid.eq(self.acts.valid),
+            self.acts.ready.eq(seq.acts_ready),
+            seq.weights_valid.eq(self.weights.valid),
+            self.weights.ready.eq(seq.weights_ready),
+            seq.hold.eq(self.acts.p.hold),
+            seq.last.eq(self.acts.p.last),
+            seq.drained.eq(drain.finishing),
+            drain.capture.eq(seq.capture),
+        ]
+        wiring.connect(m, drain.o, wiring.flipped(self.results))
+        rows = [self._row(m, platform, seq, r) for r in range(self.cfg.rows)]
+        cols = [self._bank(m, platform, seq, weight_bank, c, self.weights.p[c]) for c in range(self.cfg.cols)]
+        for r, (values, offsets) in enumerate(rows):
+            elements = [self._element(m, platform, seq, f"pe_{r}_{c}") for c in range(self.cfg.cols)]
+            for pe, weights in zip(elements, cols, strict=True):
+                m.d.comb += [
+                    Value.cast(pe.values).eq(Value.cast(values)),
+                    Value.cast(pe.offsets).eq(Value.cast(offsets)),
+                    Value.cast(pe.weights).eq(Value.cast(weights)),
+                ]
+            m.d.comb += drain.totals[r].eq(Cat(pe.total for pe in elements))
+        return m
+
+    def _row(self, m: Module, platform: object, seq: Sequencer, r: int) -> tuple[Value, Value]:
+        """What the lanes of row ``r`` see: kept values and their offsets."""
+        block = self.acts.p.blocks[r]
+        offsets = Signal(self.cfg.n_keep * self.cfg.offset_width, name=f"row_{r}_offsets")
+        m.d.comb += offsets.eq(Cat(offsets_of(m, self.cfg, block.metadata, f"row_{r}_source")))
+        return (
+            self._bank(m, platform, seq, value_bank, r, block["values"]),
+            self._bank(m, platform, seq, offset_bank, r, offsets),
+        )
+
+    def _bank(
+        self, m: Module, platform: object, seq: Sequencer, kind: Callable[[Config], ShiftBank], k: int, elements: Any
+    ) -> Value:
+        bank = add_shared(m, platform, kind.__name__, f"{kind.__name__}_{k}", lambda: kind(self.cfg))
+        m.d.comb += [
+            Value.cast(bank.elements).eq(Value.cast(elements)),
+            bank.load.eq(seq.load),
+            bank.shift.eq(seq.shift),
+        ]
+        return Value.cast(bank.head)
+
+    def _element(self, m: Module, platform: object, seq: Sequencer, name: str) -> Any:
+        pe = add_shared(m, platform, "pe", name, lambda: ProcessingElement(self.cfg))
+        m.d.comb += [
+            pe.multiply.eq(seq.multiply),
+            pe.accumulate.eq(seq.accumulate),
+            pe.clear.eq(seq.clear),
+        ]
+        return pe

@@ -1,0 +1,55 @@
+"""Operand registers of the array: a block of activations and weights, shifted past the lanes step by step."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from flexnm_rtl.config import Config
+
+
+class ShiftBank(wiring.Component):
+    """``count`` elements of ``width`` bits: ``load`` takes all of them, ``shift`` moves them down by ``step``.
+
+    ``head`` shows the lowest ``visible`` elements. Time-unrolling a block this way keeps every lane's multiplexer at
+    M-N+1 inputs: after s shifts lane l finds channel ``l + offset`` where channel ``s*lanes + l + offset`` was.
+    """
+
+    def __init__(self, count: int, width: int, *, step: int, visible: int) -> None:
+        self.count = count
+        self.width = width
+        self.step = step
+        super().__init__(
+            {
+                "elements": In(data.ArrayLayout(width, count)),
+                "load": In(1),
+                "shift": In(1),
+                "head": Out(data.ArrayLayout(width, visible)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        held = Signal(self.count * self.width, reset_less=True)
+        with m.If(self.load):
+            m.d.sync += held.eq(Value.cast(self.elements))
+        with m.Elif(self.shift):
+            m.d.sync += held.eq(held >> (self.step * self.width))
+        m.d.comb += Value.cast(self.head).eq(held)
+        return m
+
+
+def weight_bank(cfg: Config) -> ShiftBank:
+    """The M weights of one output; the lanes see the first ``lanes + M - N``."""
+    return ShiftBank(cfg.m_group, cfg.weight_width, step=cfg.lanes, visible=cfg.lanes + cfg.window - 1)
+
+
+def value_bank(cfg: Config) -> ShiftBank:
+    """The N kept values of one token; the lanes see the first ``lanes``."""
+    return ShiftBank(cfg.n_keep, cfg.act_width, step=cfg.lanes, visible=cfg.lanes)
+
+
+def offset_bank(cfg: Config) -> ShiftBank:
+    """The offsets of the N kept values of one token; the lanes see the first ``lanes``."""
+    return ShiftBank(cfg.n_keep, cfg.offset_width, step=cfg.lanes, visible=cfg.lanes)

@@ -1,0 +1,55 @@
+"""One processing element: picks its weights by position, multiplies, accumulates."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from flexnm_rtl.arith import pick
+from flexnm_rtl.config import Config
+
+
+class ProcessingElement(wiring.Component):
+    """``lanes`` multipliers behind (M-N+1):1 weight multiplexers, one exact accumulator.
+
+    ``values[l]``, ``offsets[l]``: a kept activation and its offset; lane l multiplies it with
+    ``weights[l + offsets[l]]``. ``multiply``: registers the products. ``accumulate``, one cycle later: adds their sum
+    to ``total``, which starts from 0 with ``clear``. ``total`` is valid two cycles after ``multiply``.
+    Signed throughout; ``total`` cannot overflow for K <= k_max, whatever the data.
+    """
+
+    latency = 2
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        super().__init__(
+            {
+                "values": In(data.ArrayLayout(signed(cfg.act_width), cfg.lanes)),
+                "offsets": In(data.ArrayLayout(unsigned(cfg.offset_width), cfg.lanes)),
+                "weights": In(data.ArrayLayout(signed(cfg.weight_width), cfg.lanes + cfg.window - 1)),
+                "multiply": In(1),
+                "accumulate": In(1),
+                "clear": In(1),
+                "total": Out(signed(cfg.acc_width)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        products = []
+        for lane in range(cfg.lanes):
+            candidates = [self.weights[lane + d] for d in range(cfg.window)]
+            weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}")
+            product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
+            m.d.comb += weight.eq(pick(candidates, self.offsets[lane]))
+            with m.If(self.multiply):
+                m.d.sync += product.eq(self.values[lane] * weight)
+            products.append(product)
+
+        total = Signal(signed(cfg.acc_width), reset_less=True)
+        with m.If(self.accumulate):
+            m.d.sync += total.eq(Mux(self.clear, 0, total) + sum(products[1:], products[0]))
+        m.d.comb += self.total.eq(total)
+        return m

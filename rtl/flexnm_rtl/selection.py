@@ -1,0 +1,53 @@
+"""Top-N-of-M selection: the interface every selector has, and the choice among them."""
+
+from __future__ import annotations
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from flexnm_rtl.config import Config, Selector
+
+RANK_MAX_GROUP = 16
+"""Largest M for which ``auto`` takes the comparator matrix, whose size grows with M squared."""
+
+
+class SelectorBase(wiring.Component):
+    """Picks exactly ``n_keep`` of ``m_group`` unsigned scores: the largest, the lower channel first among equals.
+
+    ``scores``: M unsigned scores of ``score_width`` bits, channel 0 lowest. ``enable``: one bit per register stage;
+    bit k loads stage k. ``mask``: bit i set when channel i is kept, from a register, ``latency`` enables later.
+    A block takes one cycle per stage, and a new one can enter in every cycle.
+    """
+
+    def __init__(self, n_keep: int, m_group: int, score_width: int, *, latency: int) -> None:
+        self.n_keep = n_keep
+        self.m_group = m_group
+        self.score_width = score_width
+        self.latency = latency
+        super().__init__(
+            {
+                "scores": In(data.ArrayLayout(unsigned(score_width), m_group)),
+                "enable": In(latency),
+                "mask": Out(m_group),
+            }
+        )
+
+
+def resolve_selector(cfg: Config) -> Selector:
+    """The selector the generator builds: the configured one, or the choice of ``auto`` by M."""
+    if cfg.selector is not Selector.AUTO:
+        return cfg.selector
+    return Selector.RANK if cfg.m_group <= RANK_MAX_GROUP else Selector.RADIX
+
+
+def make_selector(cfg: Config) -> SelectorBase:
+    """The selector of a configuration."""
+    from flexnm_rtl.select_radix import RadixSelector
+    from flexnm_rtl.select_rank import RankSelector
+
+    kinds: dict[Selector, type[RankSelector] | type[RadixSelector]] = {
+        Selector.RANK: RankSelector,
+        Selector.RADIX: RadixSelector,
+    }
+    return kinds[resolve_selector(cfg)](cfg.n_keep, cfg.m_group, cfg.score_width)

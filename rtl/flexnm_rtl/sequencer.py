@@ -1,0 +1,78 @@
+"""Control of the array: joins the operand streams, counts steps, tracks token groups."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+class Sequencer(wiring.Component):
+    """Turns joined activation and weight beats into strobes for banks, processing elements and result registers.
+
+    A beat is taken when both streams offer one and the previous beat is at its last step. ``load`` fills the operand
+    banks; in each of the ``steps`` cycles from the next one on, ``multiply`` is set, with ``shift`` to the next step.
+    ``accumulate`` and ``clear`` follow ``multiply`` by one cycle. ``capture`` comes when the accumulators hold a
+    finished token group, ``pe_latency`` cycles after its last ``multiply``.
+    The last step of a group waits until the results of the previous one have left (``drained``), so processing
+    elements never have to stall in mid-flight.
+    """
+
+    def __init__(self, steps: int, pe_latency: int) -> None:
+        self.steps = steps
+        self.pe_latency = pe_latency
+        super().__init__(
+            {
+                "acts_valid": In(1),
+                "acts_ready": Out(1),
+                "weights_valid": In(1),
+                "weights_ready": Out(1),
+                "hold": In(1),
+                "last": In(1),
+                "load": Out(1),
+                "shift": Out(1),
+                "multiply": Out(1),
+                "accumulate": Out(1),
+                "clear": Out(1),
+                "capture": Out(1),
+                "drained": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        busy = Signal()
+        group_start = Signal(init=1)
+        last = Signal()
+        step = Signal(range(self.steps))
+        undrained = Signal()
+        final = Signal()
+        ends_group = Signal()
+        free = Signal()
+        m.d.comb += [
+            final.eq(step == self.steps - 1),
+            ends_group.eq(final & last),
+            self.multiply.eq(busy & ~(ends_group & undrained & ~self.drained)),
+            self.shift.eq(self.multiply),
+            free.eq(~busy | (self.multiply & final)),
+            self.load.eq(free & self.acts_valid & self.weights_valid),
+            self.acts_ready.eq(free & self.weights_valid),
+            self.weights_ready.eq(free & self.acts_valid & ~self.hold),
+        ]
+        with m.If(self.multiply):
+            m.d.sync += [step.eq(step + 1), group_start.eq(ends_group)]
+            with m.If(final):
+                m.d.sync += [step.eq(0), busy.eq(0)]
+        with m.If(self.load):
+            m.d.sync += [busy.eq(1), last.eq(self.last & ~self.hold)]
+
+        m.d.sync += [self.accumulate.eq(self.multiply), self.clear.eq(group_start)]
+        finished = Signal(self.pe_latency)
+        group_done = Signal()
+        m.d.comb += [group_done.eq(self.multiply & ends_group), self.capture.eq(finished[-1])]
+        m.d.sync += finished.eq(Cat(group_done, finished))
+        with m.If(group_done):
+            m.d.sync += undrained.eq(1)
+        with m.Elif(self.drained):
+            m.d.sync += undrained.eq(0)
+        return m

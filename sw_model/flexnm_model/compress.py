@@ -1,0 +1,60 @@
+"""Compressed blocks, as the compression unit sends them: N values and the positions they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from flexnm_rtl.config import Config, ConfigError
+
+from flexnm_model.metadata import mask_to_indices
+from flexnm_model.select import INTEGER_DTYPES, pad_channels, select_blocks
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Tokens of ``k`` channels in blocks of M, of which N are kept.
+
+    values: (…, blocks, N), the input's dtype, ascending channel order.
+    mask: bool (…, blocks, M), element i = channel i of the block; exactly N ones (on the zero padding of the last
+    block too when it has fewer than N real channels).
+    k: channels before padding.
+    """
+
+    values: torch.Tensor
+    mask: torch.Tensor
+    k: int
+
+
+def check_range(name: str, values: torch.Tensor, width: int) -> None:
+    """Raise ConfigError unless integer ``values`` (int8, int16, int32, int64) fit ``width``-bit two's complement."""
+    if values.dtype not in (*INTEGER_DTYPES, torch.int64):
+        raise ConfigError(f"{name} are {values.dtype}: signed integers are needed (quantise them first)")
+    low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
+    if values.numel() and (int(values.min()) < low or int(values.max()) > high):
+        raise ConfigError(f"{name} do not fit {width} bits: they must lie in {low} .. {high}")
+
+
+def compress(x: torch.Tensor, cfg: Config, scores: torch.Tensor | None = None) -> Compressed:
+    """Keep the ``cfg.n_keep`` channels of each block with the largest score.
+
+    x: (…, K), signed integers of ``cfg.act_width`` bits, or floats. scores: same shape as ``x``, ranked by magnitude;
+    ``x`` itself when left out. Raises ConfigError for integers out of range, shapes that differ, and what
+    ``select_blocks`` rejects.
+    """
+    if not x.is_floating_point():
+        check_range("activations", x, cfg.act_width)
+        x = x.to(torch.int32) if x.dtype == torch.int64 else x
+    if scores is not None and scores.shape != x.shape:
+        raise ConfigError(f"scores {tuple(scores.shape)} differ from activations {tuple(x.shape)}: shapes must match")
+    mask = select_blocks(x if scores is None else scores, cfg.n_keep, cfg.m_group)
+    values = pad_channels(x, cfg.m_group).reshape(mask.shape)[mask]
+    return Compressed(values.view(*mask.shape[:-1], cfg.n_keep), mask, x.shape[-1])
+
+
+def decompress(compressed: Compressed) -> torch.Tensor:
+    """Dense (…, K) again: kept values in their channels, zero elsewhere. Raises ConfigError if the mask differs."""
+    values, mask = compressed.values, compressed.mask
+    indices = mask_to_indices(mask, values.shape[-1])
+    dense = torch.zeros(mask.shape, dtype=values.dtype, device=values.device).scatter_(-1, indices, values)
+    return dense.flatten(-2)[..., : compressed.k]

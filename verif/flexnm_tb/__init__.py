@@ -1,0 +1,1 @@
+"""Shared testbench code: stream agents, protocol checks, build-and-run, benches, and the command ``flexnm sim``."""

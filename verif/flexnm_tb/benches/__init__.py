@@ -1,0 +1,1 @@
+"""cocotb test modules, one for each unit, and the one that runs captured LLM layers."""

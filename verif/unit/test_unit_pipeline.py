@@ -1,0 +1,86 @@
+"""StageControl with data registers behind it: order, content, throughput, latency under every kind of stall."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from amaranth.hdl import Module, Signal
+from flexnm_rtl.pipeline import StageControl, delay
+from unit_tools import Flow, Streams, run_streams, simulate
+
+DEPTHS = [1, 2, 3, 6]
+WIDTH = 12
+
+
+def flow_of(depth: int, items: list[int], **stalls: Any) -> Flow:
+    m = Module()
+    m.submodules.control = control = StageControl(depth)
+    data = Signal(WIDTH)
+    out = delay(m, control.enable, data, "data")
+    streams = Streams(control.i_valid, control.i_ready, data, control.o_valid, control.o_ready, out)
+    flow = run_streams(m, streams, items, len(items), **stalls)
+    assert flow.received == items
+    return flow
+
+
+def numbers(count: int) -> list[int]:
+    return random.Random(count).sample(range(1 << WIDTH), count)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_full_pipeline_moves_a_beat_a_cycle(depth: int) -> None:
+    flow = flow_of(depth, numbers(100))
+    assert flow.sent == list(range(100))
+    assert flow.taken == [cycle + depth for cycle in flow.sent]
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("offer, take", [(0.5, 0.5), (0.9, 0.2), (0.2, 0.9), (1.0, 0.5), (0.5, 1.0)])
+def test_stalls_lose_repeat_and_reorder_nothing(depth: int, offer: float, take: float) -> None:
+    for seed in range(3):
+        flow = flow_of(depth, numbers(120), offer=offer, take=take, seed=seed)
+        assert all(out - into >= depth for into, out in zip(flow.sent, flow.taken, strict=True))
+        if take == 1.0:
+            assert all(out - into == depth for into, out in zip(flow.sent, flow.taken, strict=True))
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_stalled_pipeline_fills_up_and_closes_its_bubbles(depth: int) -> None:
+    control = StageControl(depth)
+
+    async def bench(ctx: Any) -> None:
+        accepted = 0
+        for cycle in range(4 * depth):
+            offering = cycle % 2 == 0  # bubbles on the way in
+            ctx.set(control.i_valid, offering)
+            accepted += offering and ctx.get(control.i_ready)
+            await ctx.tick()
+        assert accepted == depth
+        ctx.set(control.i_valid, 1)
+        assert ctx.get(control.i_ready) == 0
+        assert ctx.get(control.enable) == 0
+        ctx.set(control.o_ready, 1)  # one place at the end is room at the start in the same cycle
+        assert ctx.get(control.i_ready) == 1
+        assert ctx.get(control.enable) == (1 << depth) - 1
+
+    simulate(control, bench)
+
+
+def test_registers_load_only_with_a_beat() -> None:
+    control = StageControl(3)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(control.o_ready, 1)
+        for _ in range(5):
+            assert ctx.get(control.enable) == 0
+            await ctx.tick()
+        ctx.set(control.i_valid, 1)
+        for k in range(4):
+            assert ctx.get(control.enable) == (1 << k) % 8
+            assert ctx.get(control.o_valid) == (k == 3)
+            await ctx.tick()
+            ctx.set(control.i_valid, 0)
+
+    simulate(control, bench)
