@@ -15,11 +15,11 @@ PARTIAL := $(VENV)/.flexnm-partial
 # ---- Settings: NAME=value on the command line becomes an option of the flexnm command ----------------------------
 
 settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG
-settings_sim := PRESET N M ROWS COLS LANES MODEL TEXT TOKENS
+settings_sim := PRESET N M ROWS COLS LANES WIDTH METADATA SELECTOR MODEL TEXT TOKENS LAYERS
 settings_ppl := MODEL TEXT WINDOWS PATTERNS JSON
-settings_capture := MODEL TEXT TOKENS OUT
+settings_capture := MODEL TEXT TOKENS LAYERS
 settings_test := ARGS
-settings_bench := ARGS
+settings_bench := NAME ARGS
 settings_docs := ARGS
 general := PYTHON FLEXNM_CACHE
 
@@ -40,12 +40,14 @@ option_CONFIG := --config
 option_MODEL := --model
 option_TEXT := --text
 option_TOKENS := --tokens
+option_LAYERS := --layers
 option_WINDOWS := --windows
 option_PATTERNS := --patterns
 option_JSON := --json
 
 # Only what the command line says counts: a stray N in the environment changes nothing.
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+raw = $(if $(filter $(1),$(given)),$(value $(1)))
 quoted = '$(subst ','\'',$(value $(1)))'
 options = $(foreach name,$(filter $(settings_$(1)),$(given)),$(option_$(name)) $(call quoted,$(name)))
 unknown = $(filter-out $(settings_$(1)) $(general),$(given))
@@ -70,6 +72,7 @@ help: ## This list
 	@echo "  ppl        $(settings_ppl)"
 	@echo "  capture    $(settings_capture)"
 	@echo "  test       ARGS: more arguments for pytest, as in ARGS='-k compressor -x'"
+	@echo "  bench      NAME: which one; ARGS: its options"
 	@echo "  any        PYTHON (now $(PYTHON)), FLEXNM_CACHE (now $(FLEXNM_CACHE))"
 	@echo
 	@echo "Example: make verilog N=8 M=16 ROWS=4 COLS=4 OUT=build/my_core"
@@ -84,7 +87,7 @@ sim: deps $(READY) ## Run layers of an LLM through the Verilog, against the bit-
 
 .PHONY: test
 test: deps $(READY) lint ## Lint, then every test
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(call raw,ARGS)
 
 .PHONY: ppl
 ppl: $(READY) ## Perplexity of an LLM under N:M activation sparsity
@@ -107,11 +110,11 @@ format: $(READY) ## Format the sources and repair what ruff can repair
 
 .PHONY: docs
 docs: $(READY) ## Build the pictures and tables of docs/
-	@$(BIN)/python docs/build.py $(ARGS)
+	@$(BIN)/python docs/build.py $(call raw,ARGS)
 
 .PHONY: bench
-bench: deps $(READY) ## Run the measurements of bench/
-	@$(BIN)/python bench/run.py $(ARGS)
+bench: $(READY) ## Run a measurement of bench/, or list them
+	@$(BIN)/python bench $(call raw,NAME) $(call raw,ARGS)
 
 .PHONY: wheel
 wheel: $(READY) ## Build dist/*.whl

@@ -46,4 +46,5 @@ def _header(manifest: dict[str, Any]) -> str:
         f"// {manifest['name']}: flexnm {manifest['flexnm_version']}, unit {manifest['top']}\n"
         f"// {settings}\n"
         "// SPDX-License-Identifier: Apache-2.0\n"
+        "/* verilator lint_off DECLFILENAME */\n"  # several modules in one file
     )

@@ -117,13 +117,47 @@ def _drop_unused_resets(design: Any, top: str) -> None:
 
 
 def _is_used(module: Any, name: Any) -> bool:
-    return any(
-        bit.wire is not None and bit.wire.name == name
-        for cell in module.cells_.values()
-        for signal in cell.connections_.values()
-        for bit in signal.to_sigbit_vector()
-    )
+    return any(wire == name.str() for wire, _ in _used_bits(module))
+
+
+def _used_bits(module: Any) -> set[tuple[str, int]]:
+    """Wire name and bit number of everything that a cell or an assignment of the module touches."""
+    signals = [signal for cell in module.cells_.values() for signal in cell.connections_.values()]
+    signals += [side for pair in module.connections_ for side in pair]
+    bits = (bit for signal in signals for bit in signal.to_sigbit_vector())
+    return {(bit.wire.name.str(), bit.offset) for bit in bits if bit.wire is not None}
+
+
+def _unused_inputs(module: Any) -> list[str]:
+    """Input bits that nothing reads, as Verilog expressions: some configurations need less than the port's layout."""
+    used = _used_bits(module)
+    ports = [wire for wire in module.wires_.values() if wire.port_input]
+    unused = []
+    for wire in sorted(ports, key=lambda wire: wire.port_id):
+        name = wire.name.str()
+        bits = [bit for bit in range(wire.width) if (name, bit) not in used]
+        whole = len(bits) == wire.width
+        unused += [name[1:]] if whole else [f"{name[1:]}[{bit}]" for bit in bits]
+    return unused
+
+
+def _sink_unused(text: str, design: Any) -> str:
+    """Read the unused input bits in a wire called ``unused``, which linters take as meant."""
+    for module in design.modules_.values():
+        if bits := _unused_inputs(module):
+            sink = f"  wire unused = &{{1'b0, {', '.join(bits)}}};\n"
+            start = text.index(f"module {module.name.str()[1:]}(")
+            end = text.index("endmodule", start)
+            text = text[:end] + sink + text[end:]
+    return text
+
+
+def _main(source: str, target: str, top: str) -> None:
+    design = _clean(source, top)
+    _run(design, f"write_verilog -norename -noattr {target}")
+    file = Path(target)
+    file.write_text(_sink_unused(file.read_text(), design))
 
 
 if __name__ == "__main__":
-    _run(_clean(sys.argv[1], sys.argv[3]), f"write_verilog -norename -noattr {sys.argv[2]}")
+    _main(*sys.argv[1:])
