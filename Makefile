@@ -21,6 +21,7 @@ settings_capture := MODEL TEXT TOKENS LAYERS
 settings_test := ARGS
 settings_bench := NAME ARGS
 settings_docs := ARGS
+settings_faults := ARGS
 general := PYTHON FLEXNM_CACHE
 
 option_PRESET := --preset
@@ -88,6 +89,10 @@ sim: deps $(READY) ## Run layers of an LLM through the Verilog, against the bit-
 .PHONY: test
 test: deps $(READY) lint ## Lint, then every test
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(call raw,ARGS)
+
+.PHONY: faults
+faults: deps $(READY) ## Break the RTL on purpose and see the benches go red
+	@$(BIN)/python verif/faults/run.py $(call raw,ARGS)
 
 .PHONY: ppl
 ppl: $(READY) ## Perplexity of an LLM under N:M activation sparsity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ def verilog(top: str, out: Path, **settings: Any) -> None:
     names = list(TOPS) if top == ALL else [top]
     for name in names:
         find_top(name)
-    for name in names:
-        folder = generate(name, cfg, out)
-        click.echo(f"{folder / folder.name}.v")
+    # Most of the time goes into Yosys, a process of its own for each unit.
+    with ThreadPoolExecutor() as pool:
+        for folder in pool.map(lambda name: generate(name, cfg, out), names):
+            click.echo(f"{folder / folder.name}.v")
 
 
 @click.command()

@@ -19,6 +19,7 @@ from amaranth.lib import wiring
 from flexnm_rtl.sharing import SharedModules
 from pyosys import libyosys as ys
 
+_LINT_ON = "/* verilator lint_on UNUSEDSIGNAL */"
 _SAME_WIDTH_OPERANDS = ("$eq", "$ne", "$lt", "$le", "$gt", "$ge")
 _RESULT_WIDTH_OPERANDS = ("$add", "$sub", "$mul", "$and", "$or", "$xor", "$neg", "$pos", "$not")
 
@@ -62,7 +63,14 @@ def _without_init(text: str) -> str:
 def _clean(source: str, top: str) -> Any:
     design = ys.Design()
     _run(design, f"read_rtlil {source}")
-    for command in ("proc -noopt", "opt_merge", "wreduce -keepdc", "opt_clean -purge"):
+    for command in (
+        "proc -noopt",
+        "pmuxtree",
+        "delete t:$meminit*",
+        "opt_merge",
+        "wreduce -keepdc",
+        "opt_clean -purge",
+    ):
         _run(design, command)
     for module in design.modules_.values():
         for cell in module.cells_.values():
@@ -123,40 +131,61 @@ def _is_used(module: Any, name: Any) -> bool:
 def _used_bits(module: Any) -> set[tuple[str, int]]:
     """Wire name and bit number of everything that a cell or an assignment of the module touches."""
     signals = [signal for cell in module.cells_.values() for signal in cell.connections_.values()]
-    signals += [side for pair in module.connections_ for side in pair]
+    return _bits([*signals, *(side for pair in module.connections_ for side in pair)])
+
+
+def _read_bits(module: Any) -> set[tuple[str, int]]:
+    """Wire name and bit number of everything that a cell, an assignment or an output port of the module reads."""
+    signals = [
+        signal for cell in module.cells_.values() for port, signal in cell.connections_.items() if cell.input(port)
+    ]
+    return _bits([*signals, *(source for _, source in module.connections_)])
+
+
+def _bits(signals: list[Any]) -> set[tuple[str, int]]:
     bits = (bit for signal in signals for bit in signal.to_sigbit_vector())
     return {(bit.wire.name.str(), bit.offset) for bit in bits if bit.wire is not None}
 
 
-def _unused_inputs(module: Any) -> list[str]:
-    """Input bits that nothing reads, as Verilog expressions: some configurations need less than the port's layout."""
-    used = _used_bits(module)
-    ports = [wire for wire in module.wires_.values() if wire.port_input]
-    unused = []
-    for wire in sorted(ports, key=lambda wire: wire.port_id):
-        name = wire.name.str()
-        bits = [bit for bit in range(wire.width) if (name, bit) not in used]
-        whole = len(bits) == wire.width
-        unused += [name[1:]] if whole else [f"{name[1:]}[{bit}]" for bit in bits]
-    return unused
+def _quiet_unused(text: str, design: Any) -> str:
+    """Tell linters of bits that nothing reads.
 
-
-def _sink_unused(text: str, design: Any) -> str:
-    """Read the unused input bits in a wire called ``unused``, which linters take as meant."""
+    Input bits that a configuration does not need are read by a wire called ``unused``, which linters take as meant.
+    A record between two parts, of which the other part needs some fields only, carries Verilator's pragma.
+    """
     for module in design.modules_.values():
-        if bits := _unused_inputs(module):
-            sink = f"  wire unused = &{{1'b0, {', '.join(bits)}}};\n"
-            start = text.index(f"module {module.name.str()[1:]}(")
-            end = text.index("endmodule", start)
-            text = text[:end] + sink + text[end:]
+        read = _read_bits(module)
+        start = text.index(f"module {_verilog(module.name.str())}(")
+        end = text.index("endmodule", start)
+        body = text[start:end]
+        sink = []
+        for wire in sorted(module.wires_.values(), key=lambda wire: wire.port_id):
+            name = wire.name.str()
+            bits = [bit for bit in range(wire.width) if (name, bit) not in read]
+            if wire.port_output or not bits:
+                continue
+            if wire.port_input:
+                whole = len(bits) == wire.width
+                sink += [name[1:]] if whole else [f"{name[1:]}[{bit}]" for bit in bits]
+            else:
+                declared = re.compile(rf"^(  (?:wire|reg) (?:\[\d+:0\] )?{re.escape(_verilog(name))};)$", re.MULTILINE)
+                body = declared.sub(rf"  /* verilator lint_off UNUSEDSIGNAL */\n\1\n  {_LINT_ON}", body)
+        body += f"  wire unused = &{{1'b0, {', '.join(sink)}}};\n" if sink else ""
+        text = text[:start] + body + text[end:]
     return text
+
+
+def _verilog(name: str) -> str:
+    """An RTLIL name as Verilog writes it: escaped, with a space behind it, where it has other characters."""
+    plain = name[1:] if name.startswith("\\") else name
+    return plain if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", plain) else f"\\{plain} "
 
 
 def _main(source: str, target: str, top: str) -> None:
     design = _clean(source, top)
     _run(design, f"write_verilog -norename -noattr {target}")
     file = Path(target)
-    file.write_text(_sink_unused(file.read_text(), design))
+    file.write_text(_quiet_unused(file.read_text(), design))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, ConfigError, Selector
 from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.dense_split import DenseSplitter
+from flexnm_rtl.linear import LinearEngine
 from flexnm_rtl.mac_array import MacArray
 from flexnm_rtl.selection import resolve_selector
 
@@ -28,6 +29,11 @@ def _array_name(cfg: Config) -> str:
     return f"{_codec_name(cfg)}_w{cfg.weight_width}_r{cfg.rows}_c{cfg.cols}_l{cfg.lanes}_k{cfg.k_max}"
 
 
+def _linear_name(cfg: Config) -> str:
+    ports = f"t{cfg.tokens_max}_p{cfg.act_ports}_{cfg.weight_ports}_{cfg.result_ports}"
+    return f"{_array_name(cfg)}_{cfg.selector.value}_{ports}"
+
+
 @dataclass(frozen=True)
 class Top:
     """A unit that can be the top of a Verilog file.
@@ -44,6 +50,7 @@ TOPS: dict[str, Top] = {
     "compressor": Top(Compressor, _compressor_name, "keeps the N largest of every M activations"),
     "decompressor": Top(Decompressor, _codec_name, "restores dense blocks from compressed ones"),
     "mac_array": Top(MacArray, _array_name, "sparse MAC array, output stationary"),
+    "linear": Top(LinearEngine, _linear_name, "linear-layer engine with AXI streams and registers"),
     "dense_splitter": Top(DenseSplitter, _codec_name, "feeds dense blocks to the MAC array (dense mode)"),
 }
 

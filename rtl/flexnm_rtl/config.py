@@ -16,6 +16,7 @@ MAX_GROUP = 32
 MIN_WIDTH, MAX_WIDTH = 4, 16
 MAX_ARRAY_SIDE = 256
 MAX_K = 1 << 20
+MAX_T = 1 << 16
 
 _E = TypeVar("_E", bound=enum.StrEnum)
 
@@ -49,6 +50,10 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def _divisors(value: int) -> list[int]:
+    return [d for d in range(1, value + 1) if value % d == 0]
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
@@ -73,6 +78,11 @@ class Config:
     k_max: largest number of input channels K; the accumulator is wide enough for it, whatever the data.
     metadata: format of the position information in a compressed block.
     selector: selection algorithm; ``auto`` lets the generator choose by ``m_group``.
+    t_max: largest number of tokens in a job of the linear engine; sizes its activation buffer. 0 chooses 64, or more
+    where ``rows`` needs it (``tokens_max``).
+    acts_per_beat, weights_per_beat, results_per_beat: blocks of activations (tokens), outputs' blocks of weights, and
+    results in a beat of the linear engine's streams; divide ``rows``, ``cols`` and ``cols``. 0 chooses: the smallest
+    number that keeps the array busy (``act_ports``, ``weight_ports``), and a quarter of ``cols`` (``result_ports``).
 
     Raises ConfigError when a value is out of range or two of them contradict each other.
     """
@@ -87,6 +97,10 @@ class Config:
     k_max: int = 16384
     metadata: Metadata = Metadata.BITMASK
     selector: Selector = Selector.AUTO
+    t_max: int = 0
+    acts_per_beat: int = 0
+    weights_per_beat: int = 0
+    results_per_beat: int = 0
 
     def __post_init__(self) -> None:
         _require_int("M", self.m_group, 2, MAX_GROUP)
@@ -97,12 +111,22 @@ class Config:
         _require_int("ROWS", self.rows, 1, MAX_ARRAY_SIDE)
         _require_int("COLS", self.cols, 1, MAX_ARRAY_SIDE)
         _require_int("LANES", self.lanes, 1, MAX_GROUP)
-        divisors = [d for d in range(1, self.n_keep + 1) if self.n_keep % d == 0]
+        choices = ", ".join(map(str, _divisors(self.n_keep)))
         _require(
-            self.lanes in divisors,
-            f"LANES={self.lanes} does not divide N={self.n_keep}: choose one of {', '.join(map(str, divisors))}",
+            self.n_keep % self.lanes == 0,
+            f"LANES={self.lanes} does not divide N={self.n_keep}: choose one of {choices}",
         )
         _require_int("K_MAX", self.k_max, self.m_group, MAX_K)
+        if self.t_max:
+            _require_int("T_MAX", self.t_max, self.rows * self.dense_beats, MAX_T)
+        for name, value, side in (
+            ("ACTS_PER_BEAT", self.acts_per_beat, self.rows),
+            ("WEIGHTS_PER_BEAT", self.weights_per_beat, self.cols),
+            ("RESULTS_PER_BEAT", self.results_per_beat, self.cols),
+        ):
+            _require_int(name, value, 0, side)
+            choices = ", ".join(map(str, _divisors(side)))
+            _require(not value or side % value == 0, f"{name}={value} does not divide {side}: choose one of {choices}")
         object.__setattr__(self, "metadata", _member(Metadata, "METADATA", self.metadata))
         object.__setattr__(self, "selector", _member(Selector, "SELECTOR", self.selector))
 
@@ -170,6 +194,41 @@ class Config:
     def acc_width(self) -> int:
         """Bits of the signed accumulator: holds ``k_max`` products of the most negative numbers."""
         return (self.k_max << (self.product_width - 2)).bit_length() + 1
+
+    @property
+    def act_ports(self) -> int:
+        """Blocks of activations in a beat of the engine: a group of ``rows`` arrives in ``steps`` beats or less."""
+        return self.acts_per_beat or next(d for d in _divisors(self.rows) if d * self.steps >= self.rows)
+
+    @property
+    def weight_ports(self) -> int:
+        """Blocks of weights in a beat of the engine: a block of all ``cols`` arrives in ``steps`` beats or less."""
+        return self.weights_per_beat or next(d for d in _divisors(self.cols) if d * self.steps >= self.cols)
+
+    @property
+    def result_ports(self) -> int:
+        """Results in a beat of the engine."""
+        return self.results_per_beat or next(d for d in _divisors(self.cols) if 4 * d >= self.cols)
+
+    @property
+    def tokens_max(self) -> int:
+        """Largest number of tokens in a job of the engine."""
+        return self.t_max or self.rows * max(self.dense_beats, ceil_div(64, self.rows))
+
+    @property
+    def tokens_max_dense(self) -> int:
+        """Largest number of tokens in a dense job of the engine: a dense block takes ``dense_beats`` entries."""
+        return ceil_div(self.tokens_max, self.rows) // self.dense_beats * self.rows
+
+    @property
+    def result_width(self) -> int:
+        """Bits of an exact result of the engine, 32, or 64 where ``acc_width`` needs it."""
+        return 32 if self.acc_width <= 32 else 64
+
+    @property
+    def requantized_width(self) -> int:
+        """Bits of the container of a requantised result of the engine, which has ``act_width`` bits: 8 or 16."""
+        return 8 if self.act_width <= 8 else 16
 
     def blocks(self, k: int) -> int:
         """Blocks of a token with ``k`` channels; the last one is padded with zeros."""

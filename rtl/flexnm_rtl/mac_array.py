@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ from flexnm_rtl import layouts
 from flexnm_rtl.config import Config
 from flexnm_rtl.drain import ResultDrain
 from flexnm_rtl.operands import ShiftBank, offset_bank, value_bank, weight_bank
-from flexnm_rtl.positions import offsets_of
+from flexnm_rtl.positions import OffsetDecoder
 from flexnm_rtl.processing_element import ProcessingElement
 from flexnm_rtl.sequencer import Sequencer
 from flexnm_rtl.sharing import add_shared
@@ -76,11 +76,11 @@ class MacArray(wiring.Component):
     def _row(self, m: Module, platform: object, seq: Sequencer, r: int) -> tuple[Value, Value]:
         """What the lanes of row ``r`` see: kept values and their offsets."""
         block = self.acts.p.blocks[r]
-        offsets = Signal(self.cfg.n_keep * self.cfg.offset_width, name=f"row_{r}_offsets")
-        m.d.comb += offsets.eq(Cat(offsets_of(m, self.cfg, block.metadata, f"row_{r}_source")))
+        decoder = add_shared(m, platform, "offsets", f"offsets_{r}", lambda: OffsetDecoder(self.cfg))
+        m.d.comb += decoder.word.eq(block.metadata)
         return (
             self._bank(m, platform, seq, value_bank, r, block["values"]),
-            self._bank(m, platform, seq, offset_bank, r, offsets),
+            self._bank(m, platform, seq, offset_bank, r, decoder.offsets),
         )
 
     def _bank(

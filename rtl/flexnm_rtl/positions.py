@@ -6,7 +6,9 @@ never needs more than an (M-N+1):1 multiplexer.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.arith import any_of, gate, prefix_counts
 from flexnm_rtl.config import Config, Metadata
@@ -41,6 +43,20 @@ def offsets_of(m: Module, cfg: Config, metadata: Signal, name: str) -> list[Valu
         return [(index - n)[: cfg.offset_width] for n, index in enumerate(indices)]
     hits = one_hot_sources(m, cfg, metadata, name)
     return [any_of([gate(hit, Const(d, cfg.offset_width)) for d, hit in enumerate(row)]) for row in hits]
+
+
+class OffsetDecoder(wiring.Component):
+    """``offsets_of`` as a module: the metadata ``word`` of a block in, N ``offsets`` out, combinational."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        offsets = data.ArrayLayout(unsigned(cfg.offset_width), cfg.n_keep)
+        super().__init__({"word": In(cfg.metadata_width), "offsets": Out(offsets)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += Value.cast(self.offsets).eq(Cat(offsets_of(m, self.cfg, self.word, "source")))
+        return m
 
 
 def metadata_of(cfg: Config, mask: Signal, sources: list[list[Signal]]) -> Value:

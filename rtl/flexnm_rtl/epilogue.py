@@ -1,0 +1,119 @@
+"""From the array's sums to the result stream: real tokens only, bias, requantisation, packing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from flexnm_rtl import layouts
+from flexnm_rtl.axi import axi_stream
+from flexnm_rtl.config import Config
+from flexnm_rtl.engine_layouts import result_beat
+from flexnm_rtl.loops import Loop, LoopNest
+from flexnm_rtl.packer import Packer
+from flexnm_rtl.pipeline import StageControl, delay
+from flexnm_rtl.requantize import PARAMETER_BITS, Requantizer
+from flexnm_rtl.sharing import add_shared
+from flexnm_rtl.weight_loader import OUTPUTS_MAX, PARAMETER_SLOTS
+
+
+class Epilogue(wiring.Component):
+    """Takes a row of ``cols`` sums a beat and sends them, ``result_ports`` at a time.
+
+    ``i``: stream of ``layouts.array_results``. ``o``: AXI4-Stream of ``engine_layouts.result_beat`` with ``tkeep``.
+    The order: outputs inside a token, tokens inside a tile of ``cols`` outputs, tiles; each tile has ``cols`` results
+    for each of its ``tokens``, and the rows that fill up the last group are dropped. ``biased``, ``scaled``: see
+    ``Requantizer``; scaled results take ``requantized_width`` bits and lie side by side, across tokens.
+    ``parameter_slot``: the tile at work. ``parameters``: of its outputs, from a memory of latency 1. ``tile_done``: its
+    last row has been taken. ``done``: the last beat of the job was transferred. ``start`` sets everything back.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        super().__init__(
+            {
+                "i": In(stream.Signature(layouts.array_results(cfg))),
+                "o": Out(axi_stream(result_beat(cfg), keep=True)),
+                "start": In(1),
+                "tokens": In(range(cfg.tokens_max + 1)),
+                "outputs": In(range(OUTPUTS_MAX + 1)),
+                "biased": In(1),
+                "scaled": In(1),
+                "parameter_slot": Out(range(PARAMETER_SLOTS)),
+                "parameters": In(cfg.cols * PARAMETER_BITS),
+                "tile_done": Out(1),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        m.submodules.control = control = StageControl(Requantizer.latency)
+        m.submodules.packer = packer = Packer(cfg.result_ports, wide=cfg.result_width, narrow=cfg.requantized_width)
+        walk = self._walk(m, control)
+        for port in range(cfg.result_ports):
+            unit = add_shared(m, platform, "requantizer", f"requantizer_{port}", lambda: Requantizer(cfg))
+            m.d.comb += [
+                unit.enable.eq(control.enable),
+                unit.biased.eq(self.biased),
+                unit.scaled.eq(self.scaled),
+                unit.sum.eq(self._choose(walk, self.i.p.sums, cfg.acc_width, port)),
+                Value.cast(unit.parameters).eq(self._parameters(m, walk, control, port)),
+                packer.elements[port].eq(unit.result),
+            ]
+        m.d.comb += [
+            packer.narrow.eq(self.scaled),
+            packer.start.eq(self.start),
+            packer.valid.eq(control.o_valid),
+            packer.last.eq(delay(m, control.enable, walk.final, "final")),
+            control.o_ready.eq(packer.ready),
+            self.done.eq(self.o.tvalid & self.o.tready & self.o.tlast),
+        ]
+        wiring.connect(m, packer.o, wiring.flipped(self.o))
+        return m
+
+    def _walk(self, m: Module, control: StageControl) -> LoopNest:
+        """Through real results only: rows that fill up a group are taken and dropped."""
+        cfg = self.cfg
+        m.submodules.walk = walk = LoopNest(
+            Loop("column", cfg.cols, cfg.result_ports), Loop("t", cfg.tokens_max, 1), Loop("o", OUTPUTS_MAX, cfg.cols)
+        )
+        dropping = Signal()
+        moved = Signal()
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.column_limit.eq(cfg.cols),
+            walk.t_limit.eq(self.tokens),
+            walk.o_limit.eq(self.outputs),
+            walk.advance.eq(moved),
+            control.i_valid.eq(self.i.valid & ~dropping),
+            moved.eq(control.i_valid & control.i_ready),
+            self.i.ready.eq(dropping | (moved & walk.column_last)),
+            self.tile_done.eq(moved & walk.column_last & walk.t_last),
+        ]
+        with m.If(self.tile_done):
+            m.d.sync += [dropping.eq(~self.i.p.last), self.parameter_slot.eq(self.parameter_slot + 1)]
+        with m.If(dropping & self.i.valid & self.i.p.last):
+            m.d.sync += dropping.eq(0)
+        with m.If(self.start):
+            m.d.sync += [dropping.eq(0), self.parameter_slot.eq(0)]
+        return walk
+
+    def _choose(self, walk: LoopNest, row: Any, width: int, port: int) -> Value:
+        """Element ``port`` of the columns at work."""
+        cfg = self.cfg
+        bits = Value.cast(row)
+        first = [cfg.cols - left for left in range(cfg.cols, 0, -cfg.result_ports)]
+        chosen = bits.word_select(first[-1] + port, width)
+        for column in reversed(first[:-1]):
+            chosen = Mux(walk.column_left == cfg.cols - column, bits.word_select(column + port, width), chosen)
+        return chosen
+
+    def _parameters(self, m: Module, walk: LoopNest, control: StageControl, port: int) -> Value:
+        """Parameters of the output whose sum is in the requantizers' first stage."""
+        chosen = self._choose(walk, self.parameters, PARAMETER_BITS, port)
+        return Value.cast(delay(m, control.enable[:1], chosen, f"parameters_{port}"))

@@ -1,0 +1,158 @@
+"""The linear-layer engine: compression, operand memories, sparse MAC array and epilogue behind AXI."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from flexnm_rtl.act_loader import ActLoader
+from flexnm_rtl.axi import axi_lite, axi_stream
+from flexnm_rtl.banks import BankedMemory
+from flexnm_rtl.config import Config
+from flexnm_rtl.engine_layouts import act_beat, parameter_slice, parameter_words, result_beat, weight_beat
+from flexnm_rtl.epilogue import Epilogue
+from flexnm_rtl.feeder import Feeder
+from flexnm_rtl.layouts import block
+from flexnm_rtl.mac_array import MacArray
+from flexnm_rtl.register_file import RegisterFile
+from flexnm_rtl.registers import ADDRESS_BITS
+from flexnm_rtl.requantize import PARAMETER_BITS
+from flexnm_rtl.weight_loader import PARAMETER_SLOTS, WeightLoader
+
+
+class LinearEngine(wiring.Component):
+    """Computes Y = S(X) W^T for a job of T tokens, K channels and O outputs, any sizes up to the configured ones.
+
+    ``s_axis_acts``, ``s_axis_weights``, ``m_axis_results``: AXI4-Stream, a packet each a job; beats in
+    ``engine_layouts``, orders in ``ActLoader``, ``WeightLoader`` and ``Epilogue``. ``s_axi``: AXI4-Lite, registers in
+    ``registers``. Activations are read once, kept compressed, and used for all tiles of ``cols`` outputs; weights of a
+    tile are read once and used for all groups of ``rows`` tokens, while the next tile is loaded.
+    A job takes ceil(T/rows) * ceil(O/cols) * ceil(K/M) * ``steps`` cycles (times ``dense_beats`` in dense mode) when
+    the streams keep up, plus ``latency`` from the first operands to the first result of the first group and what the
+    last group's results take to leave.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.array = MacArray(cfg)
+        self.latency = self.array.latency
+        super().__init__(
+            {
+                "s_axi": In(axi_lite(ADDRESS_BITS)),
+                "s_axis_acts": In(axi_stream(act_beat(cfg))),
+                "s_axis_weights": In(axi_stream(weight_beat(cfg))),
+                "m_axis_results": Out(axi_stream(result_beat(cfg), keep=True)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        m.submodules.registers = registers = RegisterFile(cfg)
+        m.submodules.acts = acts = ActLoader(cfg)
+        m.submodules.weights = weights = WeightLoader(cfg)
+        m.submodules.feeder = feeder = Feeder(cfg)
+        m.submodules.array = array = self.array
+        m.submodules.epilogue = epilogue = Epilogue(cfg)
+        wiring.connect(m, wiring.flipped(self.s_axi), registers.s_axi)
+        wiring.connect(m, epilogue.o, wiring.flipped(self.m_axis_results))
+        wiring.connect(m, array.results, epilogue.i)
+        m.d.comb += [
+            registers.done.eq(epilogue.done),
+            acts.compressed.eq(registers.compressed),
+            weights.with_parameters.eq(registers.parameters),
+            epilogue.biased.eq(registers.parameters),
+            epilogue.scaled.eq(registers.requantize),
+        ]
+        for unit in (acts, weights, feeder, epilogue):
+            for port in ("start", "abort", "tokens", "channels", "outputs", "dense"):
+                if hasattr(unit, port):
+                    m.d.comb += getattr(unit, port).eq(getattr(registers, port))
+        self._streams(m, registers, acts, weights)
+        self._operands(m, acts, weights, feeder)
+        self._parameters(m, weights, epilogue)
+        self._count(m, registers, feeder)
+        return m
+
+    def _streams(self, m: Module, registers: RegisterFile, acts: ActLoader, weights: WeightLoader) -> None:
+        for name, loader, port in (("acts", acts, self.s_axis_acts), ("weights", weights, self.s_axis_weights)):
+            m.d.comb += [
+                loader.i.valid.eq(port.tvalid),
+                Value.cast(loader.i.p.data).eq(Value.cast(port.tdata)),
+                loader.i.p.last.eq(port.tlast),
+                port.tready.eq(loader.i.ready),
+                getattr(registers, f"error_{name}_short").eq(loader.short),
+                getattr(registers, f"error_{name}_long").eq(loader.long),
+            ]
+
+    def _operands(self, m: Module, acts: ActLoader, weights: WeightLoader, feeder: Feeder) -> None:
+        """Both memories between the loaders and the array."""
+        cfg = self.cfg
+        act_bits = cfg.act_ports * block(cfg).size
+        weight_bits = cfg.weight_ports * cfg.m_group * cfg.weight_width
+        m.submodules.act_memory = act_memory = BankedMemory(acts.chunks, act_bits, acts.depth)
+        m.submodules.weight_memory = weight_memory = BankedMemory(weights.chunks, weight_bits, weights.depth)
+        pairs = ((acts, act_memory, feeder.act_addr), (weights, weight_memory, feeder.weight_addr))
+        for loader, store, address in pairs:
+            m.d.comb += [
+                store.write.eq(loader.write),
+                store.write_bank.eq(loader.bank),
+                store.write_addr.eq(loader.addr),
+                store.data.eq(loader.data),
+                store.read.eq(feeder.read),
+                store.read_addr.eq(address),
+            ]
+        array = self.array
+        m.d.comb += [
+            feeder.act_filled.eq(acts.filled),
+            feeder.weight_entered.eq(weights.entered),
+            weights.room.eq(feeder.weight_room),
+            array.acts.valid.eq(feeder.valid),
+            array.weights.valid.eq(feeder.valid),
+            Value.cast(array.acts.p.blocks).eq(act_memory.value),
+            array.acts.p.hold.eq(feeder.hold),
+            array.acts.p.last.eq(feeder.last),
+            Value.cast(array.weights.p).eq(weight_memory.value),
+            feeder.ready.eq(array.acts.ready),
+        ]
+
+    def _parameters(self, m: Module, weights: WeightLoader, epilogue: Epilogue) -> None:
+        cfg = self.cfg
+        part = parameter_slice(cfg)
+        words = parameter_words(cfg)
+        banks = words * weights.chunks
+        m.submodules.parameters = store = BankedMemory(banks, cfg.weight_ports * part, PARAMETER_SLOTS)
+        held = Signal(range(PARAMETER_SLOTS + 1))
+        m.d.comb += [
+            store.write.eq(weights.write_parameters),
+            store.write_bank.eq(weights.parameter_bank),
+            store.write_addr.eq(weights.parameter_slot),
+            store.data.eq(weights.parameters),
+            store.read.eq(1),
+            store.read_addr.eq(epilogue.parameter_slot),
+            weights.parameter_room.eq(held != PARAMETER_SLOTS),
+        ]
+        # An output's bits lie in the same place of each word.
+        by_word = [store.value.word_select(w, cfg.cols * part) for w in range(words)]
+        outputs = [Cat(word.word_select(c, part) for word in by_word)[:PARAMETER_BITS] for c in range(cfg.cols)]
+        m.d.comb += epilogue.parameters.eq(Cat(outputs))
+        m.d.sync += held.eq(held + weights.parameters_entered - (epilogue.tile_done & epilogue.biased))
+        with m.If(epilogue.start):
+            m.d.sync += held.eq(0)
+
+    def _count(self, m: Module, registers: RegisterFile, feeder: Feeder) -> None:
+        taken = Signal()
+        steps_left = Signal(range(self.cfg.steps + 1))
+        m.d.comb += [
+            taken.eq(feeder.valid & feeder.ready),
+            registers.count_blocks.eq(taken & ~feeder.hold),
+            registers.count_busy_cycles.eq(steps_left != 0),
+            registers.count_wait_acts.eq(feeder.wait_acts),
+            registers.count_wait_weights.eq(feeder.wait_weights),
+            registers.count_wait_results.eq(feeder.valid & ~feeder.ready & (steps_left == 0)),
+        ]
+        with m.If(taken):
+            m.d.sync += steps_left.eq(self.cfg.steps)
+        with m.Elif(steps_left != 0):
+            m.d.sync += steps_left.eq(steps_left - 1)

@@ -1,0 +1,146 @@
+"""The linear engine's registers behind AXI4-Lite; the map is in ``registers``."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from flexnm_rtl.axi import axi_lite
+from flexnm_rtl.axi_lite import AxiLiteSubordinate
+from flexnm_rtl.config import Config, Metadata
+from flexnm_rtl.registers import ADDRESS_BITS, BY_NAME, IDENTIFICATION, REGISTERS, Access, Field
+
+COUNTERS = ("busy_cycles", "wait_acts", "wait_weights", "wait_results", "blocks")
+PACKET_ERRORS = ("acts_short", "acts_long", "weights_short", "weights_long")
+JOB_REGISTERS = tuple(register for register in REGISTERS if register.access is Access.JOB)
+
+
+def identity(cfg: Config) -> dict[str, int]:
+    """Words of the registers that never change."""
+    major, minor, patch = (int(part) for part in version("flexnm").split(".")[:3])
+    n, m = cfg.n_keep, cfg.m_group
+    return {
+        "id": IDENTIFICATION,
+        "version": BY_NAME["version"].encode(patch=patch, minor=minor, major=major),
+        "pattern": BY_NAME["pattern"].encode(n=n, m=m, metadata=list(Metadata).index(cfg.metadata), lanes=cfg.lanes),
+        "array": BY_NAME["array"].encode(rows=cfg.rows, cols=cfg.cols),
+        "widths": BY_NAME["widths"].encode(
+            act=cfg.act_width, weight=cfg.weight_width, acc=cfg.acc_width, result=cfg.result_width
+        ),
+        "streams": BY_NAME["streams"].encode(acts=cfg.act_ports, weights=cfg.weight_ports, results=cfg.result_ports),
+        "t_max": cfg.tokens_max,
+        "t_max_dense": cfg.tokens_max_dense,
+        "k_max": cfg.k_max,
+    }
+
+
+class RegisterFile(wiring.Component):
+    """Job registers, commands, status, error flags, counters.
+
+    ``start``: set for a cycle when a job begins. ``abort``: set from the command until the job ends. ``busy``: a job
+    runs. ``done``: it ends in this cycle. Each job register drives a port of its name, the flags of ``mode`` one each.
+    ``count_x``: counter ``x`` goes up by one. ``error_x``: error flag ``x`` gets set.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        ports: dict[str, Any] = {"s_axi": In(axi_lite(ADDRESS_BITS))}
+        ports |= {"start": Out(1), "abort": Out(1), "busy": Out(1), "done": In(1)}
+        ports |= {f.name: Out(self._job_width(f)) for register in JOB_REGISTERS for f in register.fields}
+        ports |= {f"count_{name}": In(1) for name in COUNTERS}
+        ports |= {f"error_{name}": In(1) for name in PACKET_ERRORS}
+        super().__init__(ports)
+
+    def _job_width(self, field: Field) -> int:
+        """Bits of a job port: what a job that starts can need, less than the register where the limit is lower."""
+        limits = {"tokens": self.cfg.tokens_max, "channels": self.cfg.k_max}
+        return min(field.width, limits.get(field.name, 1 << field.width).bit_length())
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.bus = bus = AxiLiteSubordinate(ADDRESS_BITS)
+        wiring.connect(m, wiring.flipped(self.s_axi), bus.bus)
+        m.d.comb += bus.write_ok.eq(0)
+        with m.Switch(bus.write_index):
+            for register in REGISTERS:
+                if register.access is not Access.READ_ONLY:
+                    with m.Case(register.offset // 4):
+                        m.d.comb += bus.write_ok.eq(~self.busy if register.access is Access.JOB else 1)
+        words: dict[str, Any] = {name: Const(word, 32) for name, word in identity(self.cfg).items()}
+        words |= self._job_registers(m, bus)
+        words |= self._control(m, bus, words) | self._counters(m)
+        with m.Switch(bus.read_index):
+            for register in REGISTERS:
+                with m.Case(register.offset // 4):
+                    m.d.comb += [bus.read_ok.eq(1), bus.read_data.eq(words[register.name])]
+        return m
+
+    def _written(self, bus: AxiLiteSubordinate, name: str) -> Value:
+        """Bits of a register that are written in this cycle."""
+        hit = bus.write & bus.write_ok & (bus.write_index == BY_NAME[name].offset // 4)
+        return bus.write_mask & hit.replicate(32)
+
+    def _job_registers(self, m: Module, bus: AxiLiteSubordinate) -> dict[str, Value]:
+        words: dict[str, Value] = {}
+        for register in JOB_REGISTERS:
+            stored = [Signal(field.width, name=f"job_{field.name}") for field in register.fields]
+            word = Cat(stored)
+            mask = self._written(bus, register.name)[: len(word)]
+            m.d.sync += word.eq((word & ~mask) | (bus.write_data[: len(word)] & mask))
+            m.d.comb += [getattr(self, f.name).eq(s) for f, s in zip(register.fields, stored, strict=True)]
+            words[register.name] = word
+        return words
+
+    def _commands(self, bus: AxiLiteSubordinate, name: str) -> dict[str, Value]:
+        """Fields of a register to which a 1 is written in this cycle."""
+        ones = self._written(bus, name) & bus.write_data
+        return {field.name: ones[field.low] for field in BY_NAME[name].fields}
+
+    def _control(self, m: Module, bus: AxiLiteSubordinate, words: dict[str, Any]) -> dict[str, Any]:
+        command = self._commands(bus, "control")
+        finished = Signal()
+        valid_job = Signal()
+        m.d.comb += [
+            valid_job.eq(self._valid_job(words)),
+            self.start.eq(command["start"] & ~self.busy & valid_job),
+        ]
+        with m.If(self.done):
+            m.d.sync += [self.busy.eq(0), self.abort.eq(0), finished.eq(1)]
+        with m.Elif(command["abort"] & self.busy):
+            m.d.sync += self.abort.eq(1)
+        with m.If(self.start):
+            m.d.sync += [self.busy.eq(1), finished.eq(0)]
+        causes = {
+            **{name: getattr(self, f"error_{name}") for name in PACKET_ERRORS},
+            "shape": command["start"] & ~self.busy & ~valid_job,
+            "not_ready": command["start"] & self.busy,
+            "aborted": command["abort"] & self.busy,
+        }
+        clear = self._commands(bus, "errors")
+        errors = {field.name: Signal(name=f"flag_{field.name}") for field in BY_NAME["errors"].fields}
+        for name, flag in errors.items():
+            m.d.sync += flag.eq(causes[name] | (flag & ~clear[name]))
+        return {"control": 0, "status": Cat(self.busy, finished), "errors": Cat(errors.values())}
+
+    def _valid_job(self, words: dict[str, Any]) -> Value:
+        cfg = self.cfg
+        most_tokens = Mux(self.dense, cfg.tokens_max_dense, cfg.tokens_max)
+        tokens, channels, outputs = (words[name] for name in ("tokens", "channels", "outputs"))
+        sizes = (tokens != 0) & (channels != 0) & (outputs != 0)
+        fits = (tokens <= most_tokens) & (channels <= cfg.k_max)
+        return sizes & fits & ~(self.dense & self.compressed) & ~(self.requantize & ~self.parameters)
+
+    def _counters(self, m: Module) -> dict[str, Value]:
+        words: dict[str, Value] = {}
+        for name in ("cycles", *COUNTERS):
+            counter = Signal(32, name=f"counter_{name}")
+            with m.If(self.start):
+                m.d.sync += counter.eq(0)
+            with m.Elif(self.busy if name == "cycles" else self.busy & getattr(self, f"count_{name}")):
+                m.d.sync += counter.eq(counter + 1)
+            words[name] = counter
+        return words

@@ -1,0 +1,157 @@
+"""The register map of the linear engine, standard library only: hardware, driver, headers and documents read it.
+
+All registers have 32 bits and stand at multiples of 4. Bits that no field names read as 0 and ignore writes.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+ADDRESS_BITS = 8
+IDENTIFICATION = 0x464E4D31  # "FNM1"
+
+
+class Access(enum.StrEnum):
+    """What a write does. Writing to a read-only register, or a job register while busy, answers SLVERR."""
+
+    READ_ONLY = "RO"
+    READ_WRITE = "RW"
+    JOB = "RW, not while busy"
+    COMMAND = "write 1 to act, reads 0"
+    CLEAR = "write 1 to clear"
+
+
+@dataclass(frozen=True)
+class Field:
+    """Bits ``low .. low + width - 1`` of a register."""
+
+    name: str
+    low: int
+    width: int
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register: byte ``offset``, ``access``, fields."""
+
+    name: str
+    offset: int
+    access: Access
+    fields: tuple[Field, ...]
+
+    def field(self, name: str) -> Field:
+        """The field called ``name``. Raises KeyError."""
+        found = next((f for f in self.fields if f.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def decode(self, word: int) -> dict[str, int]:
+        """Field values of a word read."""
+        return {f.name: word >> f.low & ((1 << f.width) - 1) for f in self.fields}
+
+    def encode(self, **values: int) -> int:
+        """The word to write for field values; fields left out are 0. Raises KeyError for a name there is not."""
+        return sum((value & ((1 << self.field(n).width) - 1)) << self.field(n).low for n, value in values.items())
+
+
+def _whole(name: str, offset: int, access: Access, meaning: str, width: int = 32) -> Register:
+    return Register(name, offset, access, (Field(name, 0, width, meaning),))
+
+
+def _bytes(name: str, offset: int, *fields: tuple[str, str]) -> Register:
+    placed = (Field(n, 8 * k, 8, text) for k, (n, text) in enumerate(fields))
+    return Register(name, offset, Access.READ_ONLY, tuple(placed))
+
+
+def _flags(name: str, offset: int, access: Access, *flags: tuple[str, str]) -> Register:
+    return Register(name, offset, access, tuple(Field(n, k, 1, text) for k, (n, text) in enumerate(flags)))
+
+
+REGISTERS: tuple[Register, ...] = (
+    _whole("id", 0x00, Access.READ_ONLY, f"identification, {IDENTIFICATION:#010x}"),
+    _bytes("version", 0x04, ("patch", "flexnm patch version"), ("minor", "minor version"), ("major", "major version")),
+    _bytes(
+        "pattern",
+        0x08,
+        ("n", "channels kept of a block"),
+        ("m", "channels of a block"),
+        ("metadata", "0 bitmask, 1 index list"),
+        ("lanes", "multipliers of a processing element"),
+    ),
+    Register(
+        "array",
+        0x0C,
+        Access.READ_ONLY,
+        (Field("rows", 0, 16, "tokens at a time"), Field("cols", 16, 16, "outputs at a time")),
+    ),
+    _bytes(
+        "widths",
+        0x10,
+        ("act", "bits of an activation"),
+        ("weight", "bits of a weight"),
+        ("acc", "bits of an accumulator"),
+        ("result", "bits of an exact result in the stream"),
+    ),
+    Register(
+        "streams",
+        0x14,
+        Access.READ_ONLY,
+        (
+            Field("acts", 0, 10, "blocks of activations in a beat"),
+            Field("weights", 10, 10, "blocks of weights in a beat"),
+            Field("results", 20, 10, "exact results in a beat"),
+        ),
+    ),
+    _whole("t_max", 0x18, Access.READ_ONLY, "largest tokens of a sparse job"),
+    _whole("t_max_dense", 0x1C, Access.READ_ONLY, "largest tokens of a dense job"),
+    _whole("k_max", 0x20, Access.READ_ONLY, "largest channels of a job"),
+    _flags(
+        "control",
+        0x40,
+        Access.COMMAND,
+        ("start", "start a job with the shape and mode of the job registers"),
+        ("abort", "end the job at once: what is missing of its packets counts as zeros"),
+    ),
+    _flags(
+        "status",
+        0x44,
+        Access.READ_ONLY,
+        ("busy", "a job is running"),
+        ("done", "the last job has ended; cleared by start"),
+    ),
+    _flags(
+        "errors",
+        0x48,
+        Access.CLEAR,
+        ("acts_short", "the activation packet ended early; zeros took the place of what was missing"),
+        ("acts_long", "the activation packet went on too long; the rest was thrown away"),
+        ("weights_short", "the weight packet ended early"),
+        ("weights_long", "the weight packet went on too long"),
+        ("shape", "start refused: a size of 0 or beyond the largest, or modes that exclude each other"),
+        ("not_ready", "start refused: a job is running"),
+        ("aborted", "a job was ended by abort"),
+    ),
+    _whole("tokens", 0x50, Access.JOB, "T, tokens of the job", 17),
+    _whole("channels", 0x54, Access.JOB, "K, input channels of the job", 21),
+    _whole("outputs", 0x58, Access.JOB, "O, outputs of the job", 24),
+    _flags(
+        "mode",
+        0x5C,
+        Access.JOB,
+        ("dense", "keep all channels"),
+        ("compressed", "the activation stream carries compressed blocks; excludes dense"),
+        ("parameters", "each tile of weights starts with its outputs' parameters; their bias is added"),
+        ("requantize", "results are requantised; needs parameters"),
+    ),
+    _whole("cycles", 0x80, Access.READ_ONLY, "cycles from start to the last result"),
+    _whole("busy_cycles", 0x84, Access.READ_ONLY, "cycles in which the array multiplied"),
+    _whole("wait_acts", 0x88, Access.READ_ONLY, "cycles in which the array waited for activations"),
+    _whole("wait_weights", 0x8C, Access.READ_ONLY, "cycles in which it waited for weights"),
+    _whole("wait_results", 0x90, Access.READ_ONLY, "cycles in which it waited for results to leave"),
+    _whole("blocks", 0x94, Access.READ_ONLY, "blocks of channels the array has taken, for all rows and columns"),
+)
+
+BY_NAME = {register.name: register for register in REGISTERS}

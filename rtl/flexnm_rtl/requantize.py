@@ -1,0 +1,99 @@
+"""Requantisation of exact sums. The rule stands in ``flexnm_model.requantize``; this is its hardware."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from flexnm_rtl.config import Config
+from flexnm_rtl.pipeline import delay
+
+BIAS_WIDTH = 32
+MULTIPLIER_WIDTH = 16
+SHIFT_WIDTH = 6
+PARAMETER_BITS = 64
+
+
+def parameters() -> data.StructLayout:
+    """What one output needs, 64 bits: ``bias`` (signed 32), ``multiplier`` (unsigned 16), ``shift`` (unsigned 6)."""
+    spare = PARAMETER_BITS - BIAS_WIDTH - MULTIPLIER_WIDTH - SHIFT_WIDTH
+    return data.StructLayout(
+        {
+            "bias": signed(BIAS_WIDTH),
+            "multiplier": unsigned(MULTIPLIER_WIDTH),
+            "shift": unsigned(SHIFT_WIDTH),
+            "reserved": unsigned(spare),
+        }
+    )
+
+
+def saturate(value: Value, width: int) -> Value:
+    """A signed value clamped to signed ``width`` bits."""
+    if len(value) <= width:
+        return value
+    low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
+    fits = value[width - 1 :] == value[-1].replicate(len(value) - width + 1)
+    return Mux(fits, value[:width].as_signed(), Mux(value[-1], low, high))[:width].as_signed()
+
+
+def shift_round(value: Value, shift: Value) -> Value:
+    """``value / 2**shift`` of a signed value, rounded half to even; as wide as ``value``."""
+    # One more bit below: after the shift it is the half, and ``lost`` says whether anything below it was set.
+    width = len(value) + 1
+    current: Value = Cat(Const(0, 1), value).as_signed()
+    lost: Value = Value.cast(0)
+    for k, bit in enumerate(shift):
+        step = min(1 << k, width)
+        lost = Mux(bit, lost | current[:step].any(), lost)
+        current = Mux(bit, current >> step, current)
+    floor, half = current[1:].as_signed(), current[0]
+    return (floor + (half & (lost | floor[0])))[: len(value)].as_signed()
+
+
+class Requantizer(wiring.Component):
+    """One sum in, one result out, ``latency`` enables later; ``enable[k]`` loads stage k.
+
+    ``sum``: exact sum. ``parameters``: of its output, presented one enable after ``sum`` (a memory's read latency).
+    ``biased``: add the bias. ``scaled``: multiply, shift, round and clamp to ``act_width`` bits. ``result``: signed,
+    ``result_width`` bits. The modes must not change while sums are under way.
+    """
+
+    latency = 4
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        super().__init__(
+            {
+                "sum": In(signed(cfg.acc_width)),
+                "parameters": In(parameters()),
+                "biased": In(1),
+                "scaled": In(1),
+                "enable": In(self.latency),
+                "result": Out(signed(cfg.result_width)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        total = delay(m, self.enable[:1], self.sum, "sum")
+        bias = Mux(self.biased, self.parameters.bias, 0).as_signed()
+        biased = delay(m, self.enable[1:2], _named(m, total + bias, "biased_sum"), "biased")
+        factor = delay(m, self.enable[1:2], self.parameters.multiplier, "factor")
+        shift = delay(m, self.enable[1:3], self.parameters.shift, "shift")
+        product = delay(m, self.enable[2:3], _named(m, biased * factor, "scaled_sum"), "product")
+        exact = delay(m, self.enable[2:3], biased, "exact")
+        scaled = saturate(_named(m, shift_round(product, shift), "rounded"), cfg.act_width)
+        chosen = Mux(self.scaled, scaled, saturate(exact, cfg.result_width)).as_signed()
+        result = Signal(signed(cfg.result_width), reset_less=True)
+        with m.If(self.enable[3]):
+            m.d.sync += result.eq(chosen)
+        m.d.comb += self.result.eq(result)
+        return m
+
+
+def _named(m: Module, value: Value, name: str) -> Signal:
+    signal = Signal(value.shape(), name=name)
+    m.d.comb += signal.eq(value)
+    return signal

@@ -1,0 +1,215 @@
+"""Deliberate bugs in the RTL, each a replacement of one piece of source text, and the bench that has to go red."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``old``, which stands once in ``file`` of rtl/flexnm_rtl, becomes ``new``.
+
+    case: the parameters of ``test_verilator`` or ``test_icarus_lets_no_unknown_out`` in verif/sim/test_sim_units.py.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    case: str
+    test: str = "test_verilator"
+
+
+FAULTS = [
+    Fault(
+        "rank: the higher channel wins a tie",
+        "select_rank.py",
+        "self.scores[low] >= self.scores[high]",
+        "self.scores[low] > self.scores[high]",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "rank: one channel too many",
+        "select_rank.py",
+        "popcount(lost) < self.n_keep",
+        "popcount(lost) <= self.n_keep",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "radix: the room never shrinks",
+        "select_radix.py",
+        "Mux(fits, room - count, room)",
+        "room",
+        "compressor-n16m32",
+    ),
+    Fault(
+        "radix: ties ignore the room left",
+        "select_radix.py",
+        "popcount(tied[:i]) < room",
+        "popcount(tied[:i]) <= room",
+        "compressor-n16m32",
+    ),
+    Fault("magnitude: one's complement", "arith.py", "-bits, bits", "~bits, bits", "compressor-n2m4"),
+    Fault(
+        "magnitude: -128 counts as 0",
+        "arith.py",
+        "-bits, bits)[: len(bits)]",
+        "-bits, bits)[: len(bits) - 1]",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "compressor: padding competes",
+        "compressor.py",
+        "gate(self.i.p.keep[i], magnitude(value))",
+        "magnitude(value)",
+        "compressor-n3m5",
+    ),
+    Fault(
+        "compressor: last a stage early",
+        "compressor.py",
+        "delay(m, control.enable, self.i.p.last",
+        "delay(m, control.enable[1:], self.i.p.last",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "compressor: last lost",
+        "compressor.py",
+        "self.o.p.last.eq(last)",
+        "self.o.p.last.eq(0)",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "pipeline: a stalled stage is overwritten",
+        "pipeline.py",
+        "self.enable[k].eq(ready[k] & incoming[k])",
+        "self.enable[k].eq(incoming[k])",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "pipeline: valid falls under back-pressure",
+        "pipeline.py",
+        "with m.If(ready[k]):",
+        "with m.If(ready[k] | ~self.i_valid):",
+        "decompressor-n2m4",
+    ),
+    Fault(
+        "pipeline: valid survives a reset",
+        "pipeline.py",
+        "valid = Signal(self.depth)",
+        "valid = Signal(self.depth, reset_less=True)",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "pipeline: valid unknown after power-up",
+        "pipeline.py",
+        "valid = Signal(self.depth)",
+        "valid = Signal(self.depth, reset_less=True)",
+        "decompressor-n2m4",
+        "test_icarus_lets_no_unknown_out",
+    ),
+    Fault(
+        "index list: fields off by one",
+        "positions.py",
+        "Const(n + d, cfg.index_width)",
+        "Const(n + d + 1, cfg.index_width)",
+        "compressor-n4m8-index",
+    ),
+    Fault(
+        "positions: offset off by one",
+        "positions.py",
+        "gate(hit, Const(d, cfg.offset_width))",
+        "gate(hit, Const(max(d - 1, 0), cfg.offset_width))",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "positions: the window ends too early",
+        "positions.py",
+        "for d in range(cfg.window):",
+        "for d in range(max(1, cfg.window - 1)):",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "decompressor: position off by one",
+        "decompressor.py",
+        "position[i] == n",
+        "position[i + 1] == n",
+        "decompressor-n2m4",
+    ),
+    Fault(
+        "dense splitter: repeated channels sent twice",
+        "dense_split.py",
+        "return Cat(*zeros, *channels[repeated:])",
+        "return Cat(*channels)",
+        "dense_splitter-n3m5",
+    ),
+    Fault(
+        "array: activations taken as unsigned",
+        "processing_element.py",
+        "self.values[lane] * weight",
+        "self.values[lane].as_unsigned() * weight",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "array: accumulator a bit too narrow",
+        "processing_element.py",
+        "total = Signal(signed(cfg.acc_width), reset_less=True)",
+        "total = Signal(signed(cfg.acc_width - 1), reset_less=True)",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "array: sums not cleared between groups",
+        "processing_element.py",
+        "Mux(self.clear, 0, total)",
+        "total",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "array: results overwritten under back-pressure",
+        "sequencer.py",
+        "busy & ~(ends_group & undrained & ~self.drained)",
+        "busy",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "array: hold takes the weights",
+        "sequencer.py",
+        "free & self.acts_valid & ~self.hold",
+        "free & self.acts_valid",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "array: a reset leaves the group open",
+        "sequencer.py",
+        "group_start = Signal(init=1)",
+        "group_start = Signal(init=1, reset_less=True)",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "array: step counter survives a reset",
+        "sequencer.py",
+        "step = Signal(range(self.steps))",
+        "step = Signal(range(self.steps), reset_less=True)",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "array: last on the wrong row",
+        "drain.py",
+        "self.o.p.last.eq(left == 1)",
+        "self.o.p.last.eq(left == 2)",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "array: lanes see the wrong step",
+        "operands.py",
+        "held >> (self.step * self.width)",
+        "held >> self.width",
+        "mac_array-n4m8-index",
+    ),
+    Fault(
+        "array: a bubble after every beat",
+        "sequencer.py",
+        "free.eq(~busy | (self.multiply & final))",
+        "free.eq(~busy)",
+        "mac_array-n2m4",
+    ),
+]
