@@ -10,27 +10,31 @@ from flexnm_rtl.config import bits_for
 from flexnm_rtl.sharing import add_shared
 
 
+def bank_signature(width: int, depth: int) -> wiring.Signature:
+    """Ports of a ``Bank``, seen from outside."""
+    return wiring.Signature(
+        {
+            "write": In(1),
+            "write_addr": In(bits_for(depth)),
+            "data": In(width),
+            "read": In(1),
+            "read_addr": In(bits_for(depth)),
+            "value": Out(width),
+        }
+    )
+
+
 class Bank(wiring.Component):
     """One memory with a write and a read port; see ``BankedMemory``."""
 
     def __init__(self, width: int, depth: int) -> None:
         self.width = width
         self.depth = depth
-        super().__init__(
-            {
-                "write": In(1),
-                "write_addr": In(bits_for(depth)),
-                "data": In(width),
-                "read": In(1),
-                "read_addr": In(bits_for(depth)),
-                "value": Out(width),
-            }
-        )
+        super().__init__(bank_signature(width, depth))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # A depth of 1 would make address ports of no width.
-        m.submodules.store = store = memory.Memory(shape=unsigned(self.width), depth=max(2, self.depth), init=[])
+        m.submodules.store = store = memory.Memory(shape=unsigned(self.width), depth=_words(self.depth), init=[])
         write, read = store.write_port(), store.read_port()
         m.d.comb += [
             write.addr.eq(self.write_addr),
@@ -41,6 +45,70 @@ class Bank(wiring.Component):
             self.value.eq(read.data),
         ]
         return m
+
+
+def _words(depth: int) -> int:
+    return max(2, depth)  # a depth of 1 would make address ports of no width
+
+
+_BANK_RTLIL = r"""module \{name}
+  memory width {width} size {words} \store
+  wire width 1 input 0 \write
+  wire width {bits} input 1 \write_addr
+  wire width {width} input 2 \data
+  wire width 1 input 3 \read
+  wire width {bits} input 4 \read_addr
+  wire width 1 input 5 \clk
+  wire width {width} output 6 \value
+  cell $memwr_v2 $1
+    parameter \MEMID "\\store"
+    parameter \ABITS {bits}
+    parameter \WIDTH {width}
+    parameter \CLK_ENABLE 1
+    parameter \CLK_POLARITY 1
+    parameter \PORTID 0
+    parameter \PRIORITY_MASK 0
+    connect \ADDR \write_addr
+    connect \DATA \data
+    connect \EN {{ {enables} }}
+    connect \CLK \clk
+  end
+  cell $memrd_v2 $2
+    parameter \MEMID "\\store"
+    parameter \ABITS {bits}
+    parameter \WIDTH {width}
+    parameter \TRANSPARENCY_MASK 1'0
+    parameter \COLLISION_X_MASK 1'0
+    parameter \ARST_VALUE {unknown}
+    parameter \SRST_VALUE {unknown}
+    parameter \INIT_VALUE {unknown}
+    parameter \CE_OVER_SRST 0
+    parameter \CLK_ENABLE 1
+    parameter \CLK_POLARITY 1
+    connect \ADDR \read_addr
+    connect \DATA \value
+    connect \ARST 1'0
+    connect \SRST 1'0
+    connect \EN \read
+    connect \CLK \clk
+  end
+end
+"""
+
+
+def bank_rtlil(name: str, width: int, depth: int) -> str:
+    """A ``Bank`` as the RTLIL module ``name``: what Amaranth writes, but without initial values.
+
+    Amaranth writes a digit for every bit of a memory, which takes seconds; the Verilog drops initial values anyway.
+    """
+    return _BANK_RTLIL.format(
+        name=name,
+        width=width,
+        words=_words(depth),
+        bits=bits_for(depth),
+        enables=r"\write " * width,
+        unknown=f"{width}'{'x' * width}",
+    )
 
 
 class BankedMemory(wiring.Component):
@@ -72,7 +140,7 @@ class BankedMemory(wiring.Component):
         values = []
         kind = f"bank_{self.width}x{self.depth}"
         for bank in range(self.banks):
-            store = add_shared(m, platform, kind, f"bank_{bank}", lambda: Bank(self.width, self.depth))
+            store = add_shared(m, platform, kind, f"bank_{bank}", lambda: Bank(self.width, self.depth), self._emit)
             m.d.comb += [
                 store.write_addr.eq(self.write_addr),
                 store.data.eq(self.data),
@@ -83,3 +151,6 @@ class BankedMemory(wiring.Component):
             values.append(store.value)
         m.d.comb += self.value.eq(Cat(values))
         return m
+
+    def _emit(self, name: str) -> tuple[wiring.Signature, str]:
+        return bank_signature(self.width, self.depth), bank_rtlil(name, self.width, self.depth)

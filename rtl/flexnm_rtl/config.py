@@ -18,6 +18,11 @@ MAX_ARRAY_SIDE = 256
 MAX_K = 1 << 20
 MAX_T = 1 << 16
 
+# Requantisation parameters of one output, packed from the lowest bit up into a word of PARAMETER_BITS. The rule they
+# belong to stands in ``flexnm_model.requantize``.
+BIAS_WIDTH, MULTIPLIER_WIDTH, SHIFT_WIDTH = 32, 16, 6
+PARAMETER_BITS = 64
+
 _E = TypeVar("_E", bound=enum.StrEnum)
 
 
@@ -229,6 +234,26 @@ class Config:
     def requantized_width(self) -> int:
         """Bits of the container of a requantised result of the engine, which has ``act_width`` bits: 8 or 16."""
         return 8 if self.act_width <= 8 else 16
+
+    @property
+    def act_slot_bytes(self) -> int:
+        """Bytes of a block of activations in the engine's stream, dense or compressed, whichever is larger."""
+        return ceil_div(max(self.block_bits, self.compressed_bits), 8)
+
+    @property
+    def weight_slot_bytes(self) -> int:
+        """Bytes of a block of one output's weights in the engine's stream."""
+        return ceil_div(self.m_group * self.weight_width, 8)
+
+    @property
+    def parameter_slice(self) -> int:
+        """Bits of an output's parameters in one weight slot: all 64, or as many as the slot's weights have."""
+        return min(PARAMETER_BITS, self.m_group * self.weight_width)
+
+    @property
+    def parameter_words(self) -> int:
+        """Weight slots that hold the 64 parameter bits of one output, lowest bits first."""
+        return ceil_div(PARAMETER_BITS, self.parameter_slice)
 
     def blocks(self, k: int) -> int:
         """Blocks of a token with ``k`` channels; the last one is padded with zeros."""

@@ -9,19 +9,14 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 
 from flexnm_rtl import layouts
-from flexnm_rtl.config import Config, ceil_div
-from flexnm_rtl.requantize import PARAMETER_BITS
-
-
-def _bytes(bits: int) -> int:
-    return 8 * ceil_div(bits, 8)
+from flexnm_rtl.config import Config
 
 
 def act_slot(cfg: Config) -> data.FlexibleLayout:
     """A block of one token: ``dense``, M signed values, or ``compressed``, a compressed block, by the job's mode."""
     dense, compressed = layouts.activations(cfg), layouts.block(cfg)
     fields = {"dense": data.Field(dense, 0), "compressed": data.Field(compressed, 0)}
-    return data.FlexibleLayout(_bytes(max(dense.size, compressed.size)), fields)
+    return data.FlexibleLayout(8 * cfg.act_slot_bytes, fields)
 
 
 def act_beat(cfg: Config) -> data.ArrayLayout:
@@ -34,19 +29,9 @@ def weight_slot(cfg: Config) -> data.FlexibleLayout:
     weights = data.ArrayLayout(signed(cfg.weight_width), cfg.m_group)
     fields = {
         "weights": data.Field(weights, 0),
-        "parameter_bits": data.Field(data.ArrayLayout(1, parameter_slice(cfg)), 0),
+        "parameter_bits": data.Field(data.ArrayLayout(1, cfg.parameter_slice), 0),
     }
-    return data.FlexibleLayout(_bytes(weights.size), fields)
-
-
-def parameter_slice(cfg: Config) -> int:
-    """Parameter bits in one slot: all 64, or as many as the slot's weights have."""
-    return min(PARAMETER_BITS, cfg.m_group * cfg.weight_width)
-
-
-def parameter_words(cfg: Config) -> int:
-    """Slots that hold the parameters of one output, lowest bits first."""
-    return ceil_div(PARAMETER_BITS, parameter_slice(cfg))
+    return data.FlexibleLayout(8 * cfg.weight_slot_bytes, fields)
 
 
 def weight_beat(cfg: Config) -> data.ArrayLayout:

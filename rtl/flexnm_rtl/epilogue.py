@@ -10,12 +10,12 @@ from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
 from flexnm_rtl.axi import axi_stream
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import PARAMETER_BITS, Config
 from flexnm_rtl.engine_layouts import result_beat
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packer import Packer
 from flexnm_rtl.pipeline import StageControl, delay
-from flexnm_rtl.requantize import PARAMETER_BITS, Requantizer
+from flexnm_rtl.requantize import Requantizer
 from flexnm_rtl.sharing import add_shared
 from flexnm_rtl.weight_loader import OUTPUTS_MAX, PARAMETER_SLOTS
 

@@ -9,15 +9,14 @@ from amaranth.lib.wiring import In, Out
 from flexnm_rtl.act_loader import ActLoader
 from flexnm_rtl.axi import axi_lite, axi_stream
 from flexnm_rtl.banks import BankedMemory
-from flexnm_rtl.config import Config
-from flexnm_rtl.engine_layouts import act_beat, parameter_slice, parameter_words, result_beat, weight_beat
+from flexnm_rtl.config import PARAMETER_BITS, Config
+from flexnm_rtl.engine_layouts import act_beat, result_beat, weight_beat
 from flexnm_rtl.epilogue import Epilogue
 from flexnm_rtl.feeder import Feeder
 from flexnm_rtl.layouts import block
 from flexnm_rtl.mac_array import MacArray
 from flexnm_rtl.register_file import RegisterFile
 from flexnm_rtl.registers import ADDRESS_BITS
-from flexnm_rtl.requantize import PARAMETER_BITS
 from flexnm_rtl.weight_loader import PARAMETER_SLOTS, WeightLoader
 
 
@@ -119,8 +118,8 @@ class LinearEngine(wiring.Component):
 
     def _parameters(self, m: Module, weights: WeightLoader, epilogue: Epilogue) -> None:
         cfg = self.cfg
-        part = parameter_slice(cfg)
-        words = parameter_words(cfg)
+        part = cfg.parameter_slice
+        words = cfg.parameter_words
         banks = words * weights.chunks
         m.submodules.parameters = store = BankedMemory(banks, cfg.weight_ports * part, PARAMETER_SLOTS)
         held = Signal(range(PARAMETER_SLOTS + 1))
@@ -143,14 +142,16 @@ class LinearEngine(wiring.Component):
 
     def _count(self, m: Module, registers: RegisterFile, feeder: Feeder) -> None:
         taken = Signal()
+        idle = Signal()
         steps_left = Signal(range(self.cfg.steps + 1))
         m.d.comb += [
             taken.eq(feeder.valid & feeder.ready),
             registers.count_blocks.eq(taken & ~feeder.hold),
-            registers.count_busy_cycles.eq(steps_left != 0),
-            registers.count_wait_acts.eq(feeder.wait_acts),
-            registers.count_wait_weights.eq(feeder.wait_weights),
-            registers.count_wait_results.eq(feeder.valid & ~feeder.ready & (steps_left == 0)),
+            idle.eq(steps_left == 0),
+            registers.count_busy_cycles.eq(~idle),
+            registers.count_wait_acts.eq(idle & feeder.wait_acts),
+            registers.count_wait_weights.eq(idle & feeder.wait_weights),
+            registers.count_wait_results.eq(idle & feeder.valid & ~feeder.ready),
         ]
         with m.If(taken):
             m.d.sync += steps_left.eq(self.cfg.steps)

@@ -48,7 +48,9 @@ class LoopNest(wiring.Component):
             limit = getattr(self, f"{loop.name}_limit")
             last = getattr(self, f"{loop.name}_last")
             left = Signal.like(limit, name=f"{loop.name}_now", reset_less=True)
-            m.d.comb += [getattr(self, f"{loop.name}_left").eq(left), last.eq(left <= loop.step)]
+            # Where one iteration takes every limit there can be, a comparison would be one with a constant result.
+            always = loop.step >= (1 << len(left)) - 1
+            m.d.comb += [getattr(self, f"{loop.name}_left").eq(left), last.eq(1 if always else left <= loop.step)]
             with m.If(self.start):
                 m.d.sync += left.eq(limit)
             with m.Elif(carry):

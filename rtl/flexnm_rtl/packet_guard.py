@@ -15,7 +15,8 @@ class PacketGuard(wiring.Component):
     ``i``: stream of ``data`` and ``last``; nothing is taken before ``start``. ``o``: stream of ``data``.
     A packet that ends early is filled up with zeros, and ``short`` is set for a cycle. When the final beat is not the
     packet's last one, ``long`` is set for a cycle and the rest is thrown away, up to ``last`` or the next ``start``.
-    ``abort``: fill up from here on; held until the job has ended. So the number of beats sent is always right.
+    ``abort``: fill up from here on, held until the job has ended; the rest of a packet that has begun is thrown away as
+    well. So the number of beats sent is always right.
     """
 
     def __init__(self, shape: Any) -> None:
@@ -38,6 +39,7 @@ class PacketGuard(wiring.Component):
         active = Signal()
         filling = Signal()
         draining = Signal()
+        inside = Signal()  # of a packet whose last beat is still to come
         moved = Signal()
         m.d.comb += [
             self.o.valid.eq(active & (filling | self.i.valid)),
@@ -54,8 +56,10 @@ class PacketGuard(wiring.Component):
         # Not while an offer waits to be taken: it would change.
         with m.If(self.abort & active & (moved | ~self.o.valid)):
             m.d.sync += filling.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += inside.eq(~self.i.p.last)
         with m.If(moved & self.final):
-            m.d.sync += [active.eq(0), filling.eq(0), draining.eq(self.long)]
+            m.d.sync += [active.eq(0), filling.eq(0), draining.eq(self.long | (filling & inside))]
         with m.If(self.start):
-            m.d.sync += [active.eq(1), filling.eq(0), draining.eq(0)]
+            m.d.sync += [active.eq(1), filling.eq(0), draining.eq(0), inside.eq(0)]
         return m

@@ -14,6 +14,7 @@ PRESETS: dict[str, Config] = {
     "n8m16-index": Config(n_keep=8, m_group=16, lanes=8, metadata=Metadata.INDEX),
     "n8m16-int4": Config(n_keep=8, m_group=16, act_width=4, weight_width=4, lanes=8),
     "n8m16-serial": Config(n_keep=8, m_group=16, rows=8, cols=16, lanes=1),
+    "n8m16-edge": Config(n_keep=8, m_group=16, rows=8, cols=16, lanes=1, k_max=2048),
 }
 
 

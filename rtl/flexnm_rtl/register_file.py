@@ -79,9 +79,10 @@ class RegisterFile(wiring.Component):
                     m.d.comb += [bus.read_ok.eq(1), bus.read_data.eq(words[register.name])]
         return m
 
-    def _written(self, bus: AxiLiteSubordinate, name: str) -> Value:
+    def _written(self, m: Module, bus: AxiLiteSubordinate, name: str) -> Value:
         """Bits of a register that are written in this cycle."""
-        hit = bus.write & bus.write_ok & (bus.write_index == BY_NAME[name].offset // 4)
+        hit = Signal(name=f"write_{name}")
+        m.d.comb += hit.eq(bus.write & bus.write_ok & (bus.write_index == BY_NAME[name].offset // 4))
         return bus.write_mask & hit.replicate(32)
 
     def _job_registers(self, m: Module, bus: AxiLiteSubordinate) -> dict[str, Value]:
@@ -89,19 +90,19 @@ class RegisterFile(wiring.Component):
         for register in JOB_REGISTERS:
             stored = [Signal(field.width, name=f"job_{field.name}") for field in register.fields]
             word = Cat(stored)
-            mask = self._written(bus, register.name)[: len(word)]
+            mask = self._written(m, bus, register.name)[: len(word)]
             m.d.sync += word.eq((word & ~mask) | (bus.write_data[: len(word)] & mask))
             m.d.comb += [getattr(self, f.name).eq(s) for f, s in zip(register.fields, stored, strict=True)]
             words[register.name] = word
         return words
 
-    def _commands(self, bus: AxiLiteSubordinate, name: str) -> dict[str, Value]:
+    def _commands(self, m: Module, bus: AxiLiteSubordinate, name: str) -> dict[str, Value]:
         """Fields of a register to which a 1 is written in this cycle."""
-        ones = self._written(bus, name) & bus.write_data
+        ones = self._written(m, bus, name) & bus.write_data
         return {field.name: ones[field.low] for field in BY_NAME[name].fields}
 
     def _control(self, m: Module, bus: AxiLiteSubordinate, words: dict[str, Any]) -> dict[str, Any]:
-        command = self._commands(bus, "control")
+        command = self._commands(m, bus, "control")
         finished = Signal()
         valid_job = Signal()
         m.d.comb += [
@@ -118,9 +119,9 @@ class RegisterFile(wiring.Component):
             **{name: getattr(self, f"error_{name}") for name in PACKET_ERRORS},
             "shape": command["start"] & ~self.busy & ~valid_job,
             "not_ready": command["start"] & self.busy,
-            "aborted": command["abort"] & self.busy,
+            "aborted": command["abort"] & self.busy & ~self.done,
         }
-        clear = self._commands(bus, "errors")
+        clear = self._commands(m, bus, "errors")
         errors = {field.name: Signal(name=f"flag_{field.name}") for field in BY_NAME["errors"].fields}
         for name, flag in errors.items():
             m.d.sync += flag.eq(causes[name] | (flag & ~clear[name]))

@@ -6,13 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import BIAS_WIDTH, MULTIPLIER_WIDTH, PARAMETER_BITS, SHIFT_WIDTH, Config
 from flexnm_rtl.pipeline import delay
-
-BIAS_WIDTH = 32
-MULTIPLIER_WIDTH = 16
-SHIFT_WIDTH = 6
-PARAMETER_BITS = 64
 
 
 def parameters() -> data.StructLayout:

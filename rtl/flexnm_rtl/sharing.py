@@ -15,6 +15,8 @@ from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+Emit = Callable[[str], tuple[wiring.Signature, str]]
+
 
 class SharedModules:
     """Collects the RTLIL of shared modules while a design is elaborated.
@@ -27,13 +29,13 @@ class SharedModules:
         self.definitions: dict[str, str] = {}
         self._signatures: dict[str, wiring.Signature] = {}
 
-    def instance(self, kind: str, name: str, build: Callable[[], wiring.Component]) -> tuple[Instance, Any]:
+    def instance(
+        self, kind: str, name: str, build: Callable[[], wiring.Component], emit: Emit | None = None
+    ) -> tuple[Instance, Any]:
         """An instance of the module ``kind`` and its interface, defining the module when it is new."""
         module = f"{self.prefix}_{kind}"
         if module not in self.definitions:
-            component = build()
-            self._signatures[module] = component.signature
-            self.definitions[module] = rtlil.convert(component, name=module, platform=self, emit_src=False)
+            self._signatures[module], self.definitions[module] = (emit or self._converted(build))(module)
         signature = self._signatures[module]
         interface = signature.create(path=(name,))
         ports: dict[str, Any] = {}
@@ -45,14 +47,29 @@ class SharedModules:
                 ports[f"i_{port}"] = signal
         return Instance(module, **ports), interface
 
+    def _converted(self, build: Callable[[], wiring.Component]) -> Emit:
+        def emit(module: str) -> tuple[wiring.Signature, str]:
+            component = build()
+            return component.signature, rtlil.convert(component, name=module, platform=self, emit_src=False)
 
-def add_shared(m: Module, platform: Any, kind: str, name: str, build: Callable[[], wiring.Component]) -> Any:
+        return emit
+
+
+def add_shared(
+    m: Module,
+    platform: Any,
+    kind: str,
+    name: str,
+    build: Callable[[], wiring.Component],
+    emit: Emit | None = None,
+) -> Any:
     """Add what ``build`` returns to ``m`` as submodule ``name``; returns its interface.
 
-    Every ``build`` given for one ``kind`` must make equal components.
+    Every ``build`` given for one ``kind`` must make equal components. ``emit``: signature and RTLIL of the module with
+    the name it is given, in place of Amaranth's conversion.
     """
     if isinstance(platform, SharedModules):
-        m.submodules[name], interface = platform.instance(kind, name, build)
+        m.submodules[name], interface = platform.instance(kind, name, build, emit)
         return interface
     m.submodules[name] = component = build()
     return component

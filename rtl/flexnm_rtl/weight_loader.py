@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.config import Config, bits_for
-from flexnm_rtl.engine_layouts import parameter_slice, parameter_words, weight_beat
+from flexnm_rtl.engine_layouts import weight_beat
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packet_guard import PacketGuard
 
@@ -37,7 +37,7 @@ class WeightLoader(wiring.Component):
         self.cfg = cfg
         self.chunks = cfg.cols // cfg.weight_ports
         self.depth = weight_depth(cfg)
-        self.words = parameter_words(cfg)
+        self.words = cfg.parameter_words
         self.guard = PacketGuard(weight_beat(cfg))
         super().__init__(
             {
@@ -56,7 +56,7 @@ class WeightLoader(wiring.Component):
                 "write_parameters": Out(1),
                 "parameter_bank": Out(bits_for(self.chunks * self.words)),
                 "parameter_slot": Out(range(PARAMETER_SLOTS)),
-                "parameters": Out(cfg.weight_ports * parameter_slice(cfg)),
+                "parameters": Out(cfg.weight_ports * cfg.parameter_slice),
                 "parameters_entered": Out(1),
                 "parameter_room": In(1),
                 "short": Out(1),

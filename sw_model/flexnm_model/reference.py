@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TypeVar
 
 from flexnm_rtl.config import ConfigError, Metadata, bits_for
@@ -111,3 +112,15 @@ def quantize(values: Sequence[float], width: int) -> tuple[list[int], float]:
     limit = (1 << (width - 1)) - 1
     scale = max((magnitude(v) for v in values), default=0.0) / limit or 1.0
     return [max(-limit, min(limit, round(v / scale))) for v in values], scale
+
+
+def clamp(value: int, width: int) -> int:
+    """``value`` limited to what signed ``width`` bits hold; an exact result is ``clamp(total + bias, width)``."""
+    half = 1 << (width - 1)
+    return max(-half, min(half - 1, value))
+
+
+def requantize(total: int, bias: int, multiplier: int, shift: int, width: int) -> int:
+    """One exact sum as a signed ``width``-bit result; the rule is in ``flexnm_model.requantize``."""
+    scaled = Fraction((total + bias) * multiplier, 1 << shift)
+    return clamp(round(scaled), width)  # round() of a Fraction is exact and takes halves to the even neighbour

@@ -1,0 +1,167 @@
+"""Driver of the linear engine: one class for a layer's register writes and packets, over any back end.
+
+A back end moves words and bytes: the simulation (``flexnm_tb.cosim``) or a device (``flexnm_model.device``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from flexnm_rtl.config import Config, ConfigError, Metadata, ceil_div
+from flexnm_rtl.registers import BY_NAME, IDENTIFICATION
+
+from flexnm_model import packing
+from flexnm_model.compress import compress
+from flexnm_model.packing import Bytes
+from flexnm_model.requantize import Requantization, parameter_bits
+
+COUNTERS = ("cycles", "busy_cycles", "wait_acts", "wait_weights", "wait_results", "blocks")
+
+
+class DeviceError(RuntimeError):
+    """The engine did not do what it was asked; one line that says what it reported."""
+
+
+class Backend(Protocol):
+    """What the driver needs of an engine."""
+
+    def read(self, offset: int) -> int:
+        """The word of the register at byte ``offset``. Raises DeviceError on an error response."""
+
+    def write(self, offset: int, value: int) -> None:
+        """Write the register at byte ``offset``. Raises DeviceError on an error response."""
+
+    def transfer(self, acts: Bytes, weights: Bytes, result_bytes: int) -> Bytes:
+        """Send both packets, each ended by TLAST, and return the result packet of up to ``result_bytes``."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights ready for the engine. outputs, channels: O, K. requantization: with it, bias and scaling apply."""
+
+    packet: Bytes
+    outputs: int
+    channels: int
+    requantization: Requantization | None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """results: int64 (T, O), exact sums, or requantised. counters: the engine's, added up over the jobs it took."""
+
+    results: torch.Tensor
+    counters: Mapping[str, int]
+
+
+class LinearDriver:
+    """Computes layers on an engine. ``cfg``: the configuration it was built with; the engine is asked to confirm."""
+
+    def __init__(self, backend: Backend, cfg: Config) -> None:
+        """Raises DeviceError when the engine is no flexnm engine or has another configuration."""
+        self.backend = backend
+        self.cfg = cfg
+        found = self._read("id")
+        if found != IDENTIFICATION:
+            raise DeviceError(f"no flexnm engine here: identification {found:#010x}, not {IDENTIFICATION:#010x}")
+        for register, fields in self._expected().items():
+            read = self._fields(register)
+            wrong = {name: read[name] for name in fields if read[name] != fields[name]}
+            if wrong:
+                raise DeviceError(f"the engine has another configuration: {register} {wrong}, not {fields}")
+
+    def _expected(self) -> dict[str, dict[str, int]]:
+        cfg = self.cfg
+        metadata = list(Metadata).index(cfg.metadata)
+        return {
+            "pattern": {"n": cfg.n_keep, "m": cfg.m_group, "metadata": metadata, "lanes": cfg.lanes},
+            "array": {"rows": cfg.rows, "cols": cfg.cols},
+            "widths": {"act": cfg.act_width, "weight": cfg.weight_width, "result": cfg.result_width},
+            "streams": {"acts": cfg.act_ports, "weights": cfg.weight_ports, "results": cfg.result_ports},
+            "t_max": {"t_max": cfg.tokens_max},
+            "k_max": {"k_max": cfg.k_max},
+        }
+
+    def prepare(self, w: torch.Tensor, requantization: Requantization | None = None) -> Weights:
+        """Pack the weights of a layer: w (O, K), signed integers. Raises ConfigError when they do not fit."""
+        self._check_channels(w.shape[1])
+        bits = None if requantization is None else parameter_bits(requantization)
+        return Weights(packing.pack_weights(w, self.cfg, bits), w.shape[0], w.shape[1], requantization)
+
+    def run(
+        self,
+        x: torch.Tensor,
+        weights: Weights,
+        *,
+        dense: bool = False,
+        compressed: bool = False,
+        requantize: bool | None = None,
+    ) -> JobResult:
+        """S(x) w^T, or x w^T with ``dense``: x (T, K), signed integers; any T, in jobs of what fits.
+
+        compressed: compress in software and send compressed blocks. requantize: scale the results (default: whenever
+        the weights come with a requantisation); without it their bias alone is added.
+        Raises ConfigError for operands that do not fit and DeviceError when the engine reports an error.
+        """
+        if x.dim() != 2 or x.shape[1] != weights.channels:
+            raise ConfigError(f"activations {tuple(x.shape)} do not fit weights of K={weights.channels}")
+        scale = weights.requantization is not None if requantize is None else requantize
+        if scale and weights.requantization is None:
+            raise ConfigError("requantisation needs its parameters: give them to prepare()")
+        most = self.cfg.tokens_max_dense if dense else self.cfg.tokens_max
+        parts, counters = [], Counter[str]()
+        for tokens in torch.split(x, most):
+            mode = {
+                "dense": int(dense),
+                "compressed": int(compressed),
+                "parameters": int(weights.requantization is not None),
+                "requantize": int(scale),
+            }
+            parts.append(self._job(tokens, weights, mode))
+            counters.update(self.counters())
+        return JobResult(torch.cat(parts), dict(counters))
+
+    def counters(self) -> dict[str, int]:
+        """The counters of the last job."""
+        return {name: self._read(name) for name in COUNTERS}
+
+    def _job(self, x: torch.Tensor, weights: Weights, mode: dict[str, int]) -> torch.Tensor:
+        cfg = self.cfg
+        sparse = mode["compressed"]
+        acts = packing.pack_compressed(compress(x, cfg), cfg) if sparse else packing.pack_acts(x, cfg)
+        self._write("tokens", x.shape[0])
+        self._write("channels", weights.channels)
+        self._write("outputs", weights.outputs)
+        self._write("mode", BY_NAME["mode"].encode(**mode))
+        self._write("errors", 0xFFFFFFFF)
+        self._write("control", BY_NAME["control"].encode(start=1))
+        self._check_errors()
+        scaled = bool(mode["requantize"])
+        width = cfg.requantized_width if scaled else cfg.result_width
+        expected = ceil_div(weights.outputs, cfg.cols) * cfg.cols * x.shape[0] * width // 8
+        packet = self.backend.transfer(acts, weights.packet, expected)
+        self._check_errors()
+        return packing.unpack_results(packet, x.shape[0], weights.outputs, cfg, requantized=scaled)
+
+    def _check_errors(self) -> None:
+        flags = [name for name, value in self._fields("errors").items() if value]
+        if flags:
+            raise DeviceError(f"the engine reports {', '.join(flags)}")
+
+    def _check_channels(self, channels: int) -> None:
+        if channels > self.cfg.k_max:
+            raise ConfigError(
+                f"K={channels} exceeds the engine's K_MAX={self.cfg.k_max}: build one with a larger K_MAX"
+            )
+
+    def _read(self, name: str) -> int:
+        return self.backend.read(BY_NAME[name].offset)
+
+    def _fields(self, name: str) -> dict[str, int]:
+        return BY_NAME[name].decode(self._read(name))
+
+    def _write(self, name: str, value: int) -> None:
+        self.backend.write(BY_NAME[name].offset, value)
