@@ -14,8 +14,9 @@ PARTIAL := $(VENV)/.flexnm-partial
 
 # ---- Settings: NAME=value on the command line becomes an option of the flexnm command ----------------------------
 
-settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG
+settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG T_MAX ACTS_PER_BEAT WEIGHTS_PER_BEAT RESULTS_PER_BEAT
 settings_sim := PRESET N M ROWS COLS LANES WIDTH METADATA SELECTOR MODEL TEXT TOKENS LAYERS
+settings_llm := PATTERN MODEL TEXT TOKENS LAYERS PRESET ROWS COLS LANES K_MAX ENGINES OUT
 settings_ppl := MODEL TEXT WINDOWS PATTERNS JSON
 settings_capture := MODEL TEXT TOKENS LAYERS
 settings_test := ARGS
@@ -35,6 +36,10 @@ option_WEIGHT_WIDTH := --weight-width
 option_K_MAX := --k-max
 option_METADATA := --metadata
 option_SELECTOR := --selector
+option_T_MAX := --t-max
+option_ACTS_PER_BEAT := --acts-per-beat
+option_WEIGHTS_PER_BEAT := --weights-per-beat
+option_RESULTS_PER_BEAT := --results-per-beat
 option_TOP := --top
 option_OUT := --out
 option_CONFIG := --config
@@ -44,6 +49,8 @@ option_TOKENS := --tokens
 option_LAYERS := --layers
 option_WINDOWS := --windows
 option_PATTERNS := --patterns
+option_PATTERN := --pattern
+option_ENGINES := --engines
 option_JSON := --json
 
 # Only what the command line says counts: a stray N in the environment changes nothing.
@@ -56,7 +63,7 @@ refuse = $(error unknown setting $(strip $(2)): known settings of `make $(1)` ar
 $(foreach goal,$(MAKECMDGOALS),$(if $(call unknown,$(goal)),$(call refuse,$(goal),$(call unknown,$(goal)))))
 
 # The flexnm command may run make itself (Verilator's makefiles): it must not inherit our flags and settings.
-unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim ppl capture test,$(settings_$(goal))))
+unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim llm ppl capture test,$(settings_$(goal))))
 FLEXNM = $(BIN)/flexnm
 
 # ---- Targets ------------------------------------------------------------------------------------------------------
@@ -70,6 +77,7 @@ help: ## This list
 	@echo "Settings"
 	@echo "  verilog    $(settings_verilog)"
 	@echo "  sim        $(settings_sim)"
+	@echo "  llm        $(settings_llm)"
 	@echo "  ppl        $(settings_ppl)"
 	@echo "  capture    $(settings_capture)"
 	@echo "  test       ARGS: more arguments for pytest, as in ARGS='-k compressor -x'"
@@ -85,6 +93,10 @@ verilog: $(READY) ## Generate Verilog from a preset or from settings
 .PHONY: sim
 sim: deps $(READY) ## Run layers of an LLM through the Verilog, against the bit-exact model
 	@$(FLEXNM) sim $(call options,sim)
+
+.PHONY: llm
+llm: deps $(READY) ## Run a whole LLM on the simulated engine, every layer checked
+	@$(FLEXNM) llm $(call options,llm)
 
 .PHONY: test
 test: deps $(READY) lint ## Lint, then every test

@@ -18,6 +18,7 @@ COMMANDS = {
     "capture": ("flexnm_model.commands", "Capture activations and weights of an LLM's linear layers."),
     "ppl": ("flexnm_model.commands", "Perplexity of an LLM with pruned activations."),
     "sim": ("flexnm_tb.commands", "Check the RTL on captured LLM layers in simulation."),
+    "llm": ("flexnm_tb.llm_commands", "Run a whole LLM on the simulated engine, checked layer by layer."),
 }
 EXTRAS = {"flexnm_model": "model", "flexnm_tb": "sim"}
 

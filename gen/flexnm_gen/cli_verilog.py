@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import click
+from flexnm_rtl.config import Config
 from flexnm_rtl.presets import DEFAULT_PRESET, PRESETS
 
 from flexnm_gen.generate import generate
 from flexnm_gen.options import config_options, make_config
-from flexnm_gen.tops import ALL, TOPS, find_top
+from flexnm_gen.tops import ALL, LARGEST, TOPS, find_top
 
 _EPILOG = "Units: " + "; ".join(f"{name}: {top.summary}" for name, top in TOPS.items()) + "."
 
@@ -33,10 +36,28 @@ def verilog(top: str, out: Path, **settings: Any) -> None:
     names = list(TOPS) if top == ALL else [top]
     for name in names:
         find_top(name)
-    # Most of the time goes into Yosys, a process of its own for each unit.
-    with ThreadPoolExecutor() as pool:
-        for folder in pool.map(lambda name: generate(name, cfg, out), names):
-            click.echo(f"{folder / folder.name}.v")
+    for folder in _generate_all(names, cfg, out):
+        click.echo(f"{folder / folder.name}.v")
+
+
+def _generate_all(names: list[str], cfg: Config, out: Path) -> list[Path]:
+    """Folders of the units, in order; a process for each processor, because conversion is pure Python."""
+    if len(names) == 1:
+        return [generate(names[0], cfg, out)]
+    with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1), initializer=_ignore_interrupts) as pool:
+        # The largest unit decides how long all of them take, so it goes first.
+        order = sorted(names, key=lambda name: name != LARGEST)
+        futures = {name: pool.submit(generate, name, cfg, out) for name in order}
+        try:
+            return [futures[name].result() for name in names]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole process group: the parent alone says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import Any
 
 from flexnm_rtl.config import Config
 
+from flexnm_gen.engine_files import engine_files
 from flexnm_gen.files import write_files
 from flexnm_gen.manifest import build_manifest
 from flexnm_gen.netlist import to_verilog
@@ -33,11 +34,14 @@ def render(top: str, cfg: Config) -> tuple[str, dict[str, str]]:
     name = module_name(top, cfg)
     component = unit.build(cfg)
     manifest = build_manifest(component, top, name, cfg)
-    return name, {
+    contents = {
         f"{name}.v": _header(manifest) + to_verilog(component, name),
         f"{name}.json": json.dumps(manifest, indent=2) + "\n",
         "ports.md": port_table(manifest),
     }
+    if top == "linear":
+        contents |= engine_files(manifest)
+    return name, contents
 
 
 def _header(manifest: dict[str, Any]) -> str:

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 from amaranth.hdl import Shape, ShapeCastable
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 from flexnm_rtl.config import Config, Metadata
 
 MANIFEST_VERSION = 1
 
+_DERIVED = (
+    "pattern",
+    "index_width",
+    "metadata_width",
+    "offset_width",
+    "acc_width",
+    "steps",
+    "dense_beats",
+    "compression_ratio",
+    "act_ports",
+    "weight_ports",
+    "result_ports",
+    "tokens_max",
+    "tokens_max_dense",
+    "result_width",
+    "requantized_width",
+    "act_slot_bytes",
+    "weight_slot_bytes",
+    "parameter_slice",
+    "parameter_words",
+)
 _METADATA_TEXT = {
     Metadata.BITMASK: "bit i is set when channel i of the block is kept; bit 0 is the lowest channel",
     Metadata.INDEX: "one channel index per kept value, ascending; value 0 in the least significant bits",
@@ -19,17 +41,24 @@ _METADATA_TEXT = {
 
 
 def layout_of(shape: Any) -> dict[str, Any]:
-    """A shape as JSON: a struct has ``fields`` with bit ``offset``, an array ``length`` and ``element``.
+    """A shape as JSON: a structure has ``fields`` with bit ``offset``, an array ``length`` and ``element``.
 
-    Every node has ``width`` in bits; leaves have ``signed``.
+    Every node has ``width`` in bits; leaves have ``signed``. ``overlapping`` marks a structure whose fields are
+    several readings of the same bits.
     """
-    if isinstance(shape, data.StructLayout):
-        fields = {name: {"offset": field.offset, **layout_of(field.shape)} for name, field in shape}
-        return {"width": shape.size, "fields": fields}
     if isinstance(shape, data.ArrayLayout):
         return {"width": shape.size, "length": shape.length, "element": layout_of(shape.elem_shape)}
+    if isinstance(shape, data.Layout):
+        fields = {str(name): {"offset": field.offset, **layout_of(field.shape)} for name, field in shape}
+        node = {"width": shape.size, "fields": fields}
+        return node | ({"overlapping": True} if _overlap(fields) else {})
     plain = Shape.cast(shape)
     return {"width": plain.width, "signed": plain.signed}
+
+
+def _overlap(fields: dict[str, dict[str, Any]]) -> bool:
+    spans = sorted((field["offset"], field["offset"] + field["width"]) for field in fields.values())
+    return any(end > start for (_, end), (start, _) in pairwise(spans))
 
 
 def ports_of(component: wiring.Component) -> list[dict[str, Any]]:
@@ -53,12 +82,41 @@ def ports_of(component: wiring.Component) -> list[dict[str, Any]]:
 
 
 def streams_of(component: wiring.Component) -> dict[str, str]:
-    """Streams of the unit by name: ``in`` for one it takes, ``out`` for one it sends."""
+    """Amaranth streams of the unit by name: ``in`` for one it takes, ``out`` for one it sends."""
     return {
-        name: "in" if member.flow == In else "out"
+        name: _way(member)
+        for name, member, signature in _interfaces(component)
+        if isinstance(signature, stream.Signature)
+    }
+
+
+def buses_of(component: wiring.Component) -> dict[str, str]:
+    """AXI interfaces of the unit by name: ``axi4-lite`` or ``axi4-stream`` with ``in`` or ``out``."""
+    buses = {}
+    for name, member, signature in _interfaces(component):
+        if "awaddr" in signature.members:
+            buses[name] = "axi4-lite"
+        elif "tdata" in signature.members:
+            buses[name] = f"axi4-stream {_way(member)}"
+    return buses
+
+
+def _interfaces(component: wiring.Component) -> list[tuple[str, Any, Any]]:
+    """Name, member and signature as its transmitter sees it, of everything that is more than a wire."""
+    return [
+        (name, member, member.signature.flip() if member.flow == In else member.signature)
         for name, member in component.signature.members.items()
         if member.is_signature
-    }
+    ]
+
+
+def _way(member: Any) -> str:
+    return "in" if member.flow == In else "out"
+
+
+def derived_of(cfg: Config) -> dict[str, Any]:
+    """What follows from the settings, for readers that have no ``Config``."""
+    return {name: getattr(cfg, name) for name in _DERIVED}
 
 
 def build_manifest(component: wiring.Component, top: str, name: str, cfg: Config) -> dict[str, Any]:
@@ -69,16 +127,7 @@ def build_manifest(component: wiring.Component, top: str, name: str, cfg: Config
         "name": name,
         "top": top,
         "config": cfg.as_dict(),
-        "derived": {
-            "pattern": cfg.pattern,
-            "index_width": cfg.index_width,
-            "metadata_width": cfg.metadata_width,
-            "offset_width": cfg.offset_width,
-            "acc_width": cfg.acc_width,
-            "steps": cfg.steps,
-            "dense_beats": cfg.dense_beats,
-            "compression_ratio": cfg.compression_ratio,
-        },
+        "derived": derived_of(cfg),
         "latency": {"cycles": component.latency},
         "metadata": {
             "format": cfg.metadata.value,
@@ -86,5 +135,6 @@ def build_manifest(component: wiring.Component, top: str, name: str, cfg: Config
             "layout": _METADATA_TEXT[cfg.metadata],
         },
         "streams": streams_of(component),
+        "buses": buses_of(component),
         "ports": ports_of(component),
     }

@@ -20,9 +20,19 @@ _OPTIONS: list[tuple[str, str, type, str]] = [
     ("--cols", "cols", int, "Columns of the MAC array: outputs at a time."),
     ("--lanes", "lanes", int, "Multipliers in a processing element; divides N.  [default: N]"),
     ("--k-max", "k_max", int, "Largest number of input channels; sizes the accumulator."),
+    ("--t-max", "t_max", int, "Largest number of tokens in a job of the engine.  [default: 64 or more]"),
+    ("--acts-per-beat", "acts_per_beat", int, "Blocks of activations in a beat of the engine; divides rows."),
+    ("--weights-per-beat", "weights_per_beat", int, "Blocks of weights in a beat of the engine; divides cols."),
+    ("--results-per-beat", "results_per_beat", int, "Results in a beat of the engine; divides cols."),
     ("--metadata", "metadata", str, f"Metadata format: {', '.join(m.value for m in Metadata)}."),
     ("--selector", "selector", str, f"Selection hardware: {', '.join(s.value for s in Selector)}."),
 ]
+
+_CHOSEN_FROM = {
+    "acts_per_beat": {"rows", "lanes", "n_keep"},
+    "weights_per_beat": {"cols", "lanes", "n_keep"},
+    "results_per_beat": {"cols"},
+}
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,7 +50,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def make_config(preset_name: str | None, config_file: Path | None, **settings: Any) -> Config:
     """The configuration of a command line: preset or file, then single settings on top.
 
-    When N changes and lanes are not given, lanes becomes N. Raises ConfigError.
+    When N is given without lanes, lanes becomes N. A stream's width that a file fixes is chosen anew when the array it
+    feeds is changed. Raises ConfigError.
     """
     if preset_name is not None and config_file is not None:
         raise ConfigError("--preset and --config exclude each other: give one of them")
@@ -51,6 +62,7 @@ def make_config(preset_name: str | None, config_file: Path | None, **settings: A
         given = {"act_width": width, "weight_width": width, **given}
     if "n_keep" in given and "lanes" not in given:
         given["lanes"] = given["n_keep"]
+    given = {name: 0 for name, causes in _CHOSEN_FROM.items() if causes & given.keys()} | given
     return Config.from_dict({**base.as_dict(), **given})
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
+
+_OVERLAP = "Fields with the same bits are readings of them in different modes; bits in no field are ignored."
 
 
 def port_table(manifest: dict[str, Any]) -> str:
@@ -24,37 +27,70 @@ def port_table(manifest: dict[str, Any]) -> str:
     for port in manifest["ports"]:
         if "layout" in port:
             lines += ["", f"## {port['name']}", "", "| field | bits | type |", "|---|---|---|"]
-            lines += [f"| {name} | {bits} | {kind} |" for name, bits, kind in _rows(port["layout"], "", 0)]
+            root = port["name"].rpartition("__")[2]
+            lines += [f"| {name} | {bits} | {kind} |" for name, bits, kind in _rows(port["layout"], "", 0, root)]
+            lines += ["", _OVERLAP] if _overlaps(port["layout"]) else []
     return "\n".join(lines) + "\n"
 
 
+_ROLES = {
+    "payload": "fields below",
+    "valid": "a beat is offered",
+    "ready": "a beat is taken when valid and ready are both high at a rising clock edge",
+    "tdata": "AXI4-Stream data, fields below",
+    "tlast": "AXI4-Stream: last beat of the packet",
+    "tkeep": "AXI4-Stream: bit i is set when byte i of the beat is part of the packet",
+    "tvalid": "AXI4-Stream: a beat is offered",
+    "tready": "AXI4-Stream: a beat is taken when tvalid and tready are both high at a rising clock edge",
+    "aw": "AXI4-Lite write address channel",
+    "w": "AXI4-Lite write data channel",
+    "b": "AXI4-Lite write response channel",
+    "ar": "AXI4-Lite read address channel",
+    "r": "AXI4-Lite read data channel",
+}
+
+
 def _port_row(port: dict[str, Any]) -> str:
-    role = port.get("role") or {
-        "payload": "fields below",
-        "valid": "a beat is offered",
-        "ready": "a beat is taken when valid and ready are both high at a rising clock edge",
-    }.get(port["name"].rpartition("__")[2], "")
+    role = port.get("role") or _role(port["name"].rpartition("__")[2])
     return f"| `{port['name']}` | {port['direction']} | {port['width']} | {role} |"
 
 
-def _rows(node: dict[str, Any], name: str, offset: int) -> Iterator[tuple[str, str, str]]:
-    """One row per field; of an array, the element layout stands once, with its stride."""
+def _role(signal: str) -> str:
+    """What a stream's or an AXI interface's signal is for; signals of AXI4-Lite start with their channel."""
+    channel = re.fullmatch(r"(aw|ar|w|b|r)(addr|data|strb|resp|valid|ready)", signal)
+    return _ROLES.get(channel[1] if channel else signal, "")
+
+
+def _rows(node: dict[str, Any], name: str, offset: int, root: str) -> Iterator[tuple[str, str, str]]:
+    """One row per field; of an array, the element layout stands once, with its stride.
+
+    Offsets count from the bottom of the port, inside an array from the bottom of the element.
+    """
     if "fields" in node:
         for field, child in node["fields"].items():
-            yield from _rows(child, f"{name}.{field}" if name else field, offset + child["offset"])
+            yield from _rows(child, f"{name}.{field}" if name else field, offset + child["offset"], root)
         return
     span = f"{offset + node['width'] - 1}:{offset}"
     if "element" in node:
         element = node["element"]
         index = "ijk"[name.count("[")]
-        yield f"`{name or 'payload'}`", span, f"{node['length']} elements of {element['width']} bits, element 0 lowest"
+        yield f"`{name or root}`", span, f"{node['length']} elements of {_bits(element['width'])}, element 0 lowest"
         if "fields" in element or "element" in element:
-            yield from _rows(element, f"{name or 'payload'}[{index}]", 0)
+            yield from _rows(element, f"{name or root}[{index}]", 0, root)
         else:
-            yield f"`{name or 'payload'}[{index}]`", f"{element['width'] - 1}:0 of the element", _kind(element)
+            yield f"`{name or root}[{index}]`", f"{element['width'] - 1}:0 of the element", _kind(element)
         return
     yield f"`{name}`", span, _kind(node)
 
 
+def _overlaps(node: dict[str, Any]) -> bool:
+    children = [*node.get("fields", {}).values(), *([node["element"]] if "element" in node else [])]
+    return bool(node.get("overlapping")) or any(map(_overlaps, children))
+
+
 def _kind(node: dict[str, Any]) -> str:
-    return f"{'signed' if node['signed'] else 'unsigned'}, {node['width']} bits"
+    return f"{'signed' if node['signed'] else 'unsigned'}, {_bits(node['width'])}"
+
+
+def _bits(count: int) -> str:
+    return f"{count} bit{'s' if count != 1 else ''}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from amaranth.lib import wiring
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import Config, ConfigError, Selector
+from flexnm_rtl.config import Config, ConfigError
 from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.linear import LinearEngine
@@ -54,6 +54,9 @@ TOPS: dict[str, Top] = {
     "dense_splitter": Top(DenseSplitter, _codec_name, "feeds dense blocks to the MAC array (dense mode)"),
 }
 
+LARGEST = "linear"
+"""The unit that takes longest to generate; it contains all others but the decompressor."""
+
 
 def find_top(name: str) -> Top:
     """The unit called ``name``. Raises ConfigError when there is none."""
@@ -64,8 +67,13 @@ def find_top(name: str) -> Top:
 
 def settle(cfg: Config) -> Config:
     """The configuration with the generator's own choices made."""
-    selector = resolve_selector(cfg)
-    return cfg if cfg.selector is not Selector.AUTO else cfg.replace(selector=selector)
+    return cfg.replace(
+        selector=resolve_selector(cfg),
+        t_max=cfg.tokens_max,
+        acts_per_beat=cfg.act_ports,
+        weights_per_beat=cfg.weight_ports,
+        results_per_beat=cfg.result_ports,
+    )
 
 
 def module_name(top: str, cfg: Config) -> str:

@@ -32,18 +32,25 @@ def saturate(value: Value, width: int) -> Value:
     return Mux(fits, value[:width].as_signed(), Mux(value[-1], low, high))[:width].as_signed()
 
 
-def shift_round(value: Value, shift: Value) -> Value:
-    """``value / 2**shift`` of a signed value, rounded half to even; as wide as ``value``."""
-    # One more bit below: after the shift it is the half, and ``lost`` says whether anything below it was set.
+def shift_down(m: Module, value: Value, shift: Value) -> tuple[Value, Value]:
+    """``value / 2**shift`` of a signed value, not rounded yet.
+
+    Returns the quotient with one bit below it, its half, and whether anything below that was set.
+    """
     width = len(value) + 1
-    current: Value = Cat(Const(0, 1), value).as_signed()
-    lost: Value = Value.cast(0)
+    current = _named(m, Cat(Const(0, 1), value).as_signed(), "shifted_0")
+    lost = _named(m, Const(0, 1), "lost_0")
     for k, bit in enumerate(shift):
         step = min(1 << k, width)
-        lost = Mux(bit, lost | current[:step].any(), lost)
-        current = Mux(bit, current >> step, current)
-    floor, half = current[1:].as_signed(), current[0]
-    return (floor + (half & (lost | floor[0])))[: len(value)].as_signed()
+        lost = _named(m, Mux(bit, lost | current[:step].any(), lost), f"lost_{k + 1}")
+        current = _named(m, Mux(bit, current >> step, current).as_signed(), f"shifted_{k + 1}")
+    return current, lost
+
+
+def round_even(quotient: Value, lost: Value) -> Value:
+    """The result of ``shift_down`` as a signed whole number, rounded half to even."""
+    floor, half = quotient[1:].as_signed(), quotient[0]
+    return (floor + (half & (lost | floor[0])))[: len(floor)].as_signed()
 
 
 class Requantizer(wiring.Component):
@@ -54,7 +61,7 @@ class Requantizer(wiring.Component):
     ``result_width`` bits. The modes must not change while sums are under way.
     """
 
-    latency = 4
+    latency = 5
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
@@ -78,11 +85,15 @@ class Requantizer(wiring.Component):
         factor = delay(m, self.enable[1:2], self.parameters.multiplier, "factor")
         shift = delay(m, self.enable[1:3], self.parameters.shift, "shift")
         product = delay(m, self.enable[2:3], _named(m, biased * factor, "scaled_sum"), "product")
-        exact = delay(m, self.enable[2:3], biased, "exact")
-        scaled = saturate(_named(m, shift_round(product, shift), "rounded"), cfg.act_width)
+        exact = delay(m, self.enable[2:4], biased, "exact")
+        quotient, lost = (
+            delay(m, self.enable[3:4], value, name)
+            for value, name in zip(shift_down(m, product, shift), ("quotient", "lost"), strict=True)
+        )
+        scaled = saturate(_named(m, round_even(quotient, lost), "rounded"), cfg.act_width)
         chosen = Mux(self.scaled, scaled, saturate(exact, cfg.result_width)).as_signed()
         result = Signal(signed(cfg.result_width), reset_less=True)
-        with m.If(self.enable[3]):
+        with m.If(self.enable[4]):
             m.d.sync += result.eq(chosen)
         m.d.comb += self.result.eq(result)
         return m

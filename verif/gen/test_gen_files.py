@@ -12,6 +12,9 @@ from flexnm_gen.tops import TOPS
 from flexnm_rtl.config import Config
 from gen_tools import python, tree
 
+ENGINE_FILES = 9
+"""More files in the folder of the engine than in the others."""
+
 SMALL = ["--n", "3", "--m", "5", "--rows", "2", "--cols", "2", "--metadata", "index"]
 
 
@@ -25,7 +28,7 @@ def test_equal_bytes_in_every_process(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         trees.append(tree(out))
     assert trees[0] == trees[1] == trees[2]
-    assert len(trees[0]) == 3 * len(TOPS)
+    assert len(trees[0]) == 3 * len(TOPS) + ENGINE_FILES
 
 
 def test_equal_bytes_whatever_was_generated_before(tmp_path: Path) -> None:
@@ -96,4 +99,31 @@ def test_settings_of_a_plain_json_file(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "out").iterdir()
     config = json.loads((folder / f"{folder.name}.json").read_text())["config"]
     expected = Config(n_keep=2, m_group=8, lanes=2, act_width=5, weight_width=5)
-    assert config == {**expected.as_dict(), "selector": "rank"}
+    assert config == {
+        **expected.as_dict(),
+        "selector": "rank",
+        "t_max": 64,
+        "acts_per_beat": 4,
+        "weights_per_beat": 8,
+        "results_per_beat": 2,
+    }
+
+
+def streams(folder: Path, *args: str) -> list[int]:
+    """Tokens and widths of the engine's streams that a command line leads to."""
+    assert run(["verilog", "--top", "compressor", "--out", str(folder), *args]) == 0
+    (unit,) = folder.iterdir()
+    config = json.loads((unit / f"{unit.name}.json").read_text())["config"]
+    return [config[key] for key in ("t_max", "acts_per_beat", "weights_per_beat", "results_per_beat")]
+
+
+def test_settings_of_the_engine(tmp_path: Path) -> None:
+    """Given ones stay; those fixed by a manifest are chosen anew when the array changes, unless given again."""
+    chosen = ["--t-max", "100", "--acts-per-beat", "2", "--weights-per-beat", "4", "--results-per-beat", "8"]
+    assert streams(tmp_path / "a", *chosen) == [100, 2, 4, 8]
+    (unit,) = (tmp_path / "a").iterdir()
+    manifest = ["--config", str(unit / f"{unit.name}.json")]
+    assert streams(tmp_path / "b", *manifest) == [100, 2, 4, 8]
+    assert streams(tmp_path / "c", *manifest, "--rows", "6") == [100, 6, 4, 8]
+    assert streams(tmp_path / "d", *manifest, "--cols", "6") == [100, 2, 6, 2]
+    assert streams(tmp_path / "e", *manifest, "--lanes", "4", "--weights-per-beat", "8") == [100, 2, 8, 8]

@@ -40,6 +40,8 @@ def test_config_comes_back(config: str, top: str) -> None:
     assert (manifest["name"], manifest["top"]) == (name, top)
     for key, value in manifest["derived"].items():
         assert getattr(cfg, key) == value
+    assert cfg.tokens_max == CONFIGS[config].tokens_max
+    assert (cfg.act_ports, cfg.weight_ports) == (CONFIGS[config].act_ports, CONFIGS[config].weight_ports)
     assert manifest["metadata"]["format"] == cfg.metadata
     assert manifest["metadata"]["width"] == cfg.metadata_width
 
@@ -68,11 +70,24 @@ def test_ports_are_those_of_the_verilog(config: str, top: str) -> None:
         assert verilog[f"{stream}__valid"][0] == f"{direction}put"
         assert verilog[f"{stream}__payload"][0] == f"{direction}put"
         assert verilog[f"{stream}__ready"][0] != f"{direction}put"
+    for bus, kind in manifest["buses"].items():
+        if kind != "axi4-lite":
+            assert verilog[f"{bus}__tvalid"][0] == f"{kind.split()[1]}put"
+            assert verilog[f"{bus}__tready"][0] != f"{kind.split()[1]}put"
 
 
 def check_layout(node: dict[str, Any]) -> None:
-    """Fields follow each other without gap or overlap, and add up to the width; so do elements."""
-    if "fields" in node:
+    """Fields follow each other without gap or overlap, and add up to the width; so do elements.
+
+    Fields that overlap all start at the bottom and lie inside.
+    """
+    if node.get("overlapping"):
+        assert len(node["fields"]) > 1
+        for child in node["fields"].values():
+            assert child["offset"] == 0
+            assert child["width"] <= node["width"]
+            check_layout(child)
+    elif "fields" in node:
         end = 0
         for child in node["fields"].values():
             assert child["offset"] == end
@@ -89,10 +104,12 @@ def check_layout(node: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("config, top", CASES)
 def test_layouts_are_consistent(config: str, top: str) -> None:
-    """Every payload has a layout of the port's width."""
+    """Every payload, and the data of every AXI4-Stream, has a layout of the port's width."""
     _, manifest, _ = unit(config, top)
-    payloads = [p for p in manifest["ports"] if p["name"].endswith("__payload")]
-    assert len(payloads) == len(manifest["streams"])
+    payloads = [p for p in manifest["ports"] if p["name"].endswith(("__payload", "__tdata"))]
+    buses = [kind for kind in manifest["buses"].values() if kind != "axi4-lite"]
+    assert len(payloads) == len(manifest["streams"]) + len(buses) > 0
+    assert [p["name"] for p in payloads] == [p["name"] for p in manifest["ports"] if "layout" in p]
     for port in payloads:
         assert port["layout"]["width"] == port["width"]
         check_layout(port["layout"])

@@ -100,7 +100,11 @@ def test_results_and_latency(name: str, biased: bool, scaled: bool) -> None:
     items = edges(cfg) + randoms(cfg, 250)
     got, flow = run(cfg, items, biased=biased, scaled=scaled)
     assert got == expected(cfg, items, biased=biased, scaled=scaled)
-    assert flow.taken == [cycle + Requantizer.latency for cycle in flow.sent] == list(range(4, len(items) + 4))
+    assert (
+        flow.taken
+        == [cycle + Requantizer.latency for cycle in flow.sent]
+        == list(range(Requantizer.latency, len(items) + Requantizer.latency))
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
