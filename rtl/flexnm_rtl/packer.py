@@ -14,7 +14,8 @@ class Packer(wiring.Component):
 
     Wide: a beat for every input. ``narrow``: the low ``narrow`` bits of the elements of wide/narrow inputs, the first
     input lowest. A job's last beat may be partly filled: ``tkeep`` marks its bytes, contiguous from byte 0.
-    ``valid``, ``ready``, ``last``: handshake of the input; ``o``: the beats, from a register. ``start`` forgets collected parts.
+    ``valid``, ``ready``, ``last``: handshake of the input; ``o``: the beats, from a register. ``start`` forgets what
+    was collected.
     """
 
     def __init__(self, count: int, *, wide: int, narrow: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -39,8 +40,7 @@ def build_library(cfg: Config) -> Path:
 
     Raises VerilatorError, in one line and the compiler's last words, when it cannot be built.
     """
-    name, files = render(TOP, cfg)
-    sources = {file: text for file, text in files.items() if file in (f"{name}.v", f"{name}_axi.v")}
+    name, sources = _sources(cfg)
     env = {**os.environ, **verilator_env(default_cache())}
     version = subprocess.run(["verilator", "--version"], env=env, capture_output=True, text=True, check=False).stdout
     parts = [*sources.values(), HARNESS.read_text(encoding="utf-8"), version, repr(VERILATE), repr(beat_bytes(cfg))]
@@ -51,6 +51,12 @@ def build_library(cfg: Config) -> Path:
             if not target.exists():
                 _build(sources, name, cfg, env, target)
     return target
+
+
+@functools.cache  # a pool of engines asks for the same one again and again, and it takes seconds
+def _sources(cfg: Config) -> tuple[str, dict[str, str]]:
+    name, files = render(TOP, cfg)
+    return name, {file: text for file, text in files.items() if file in (f"{name}.v", f"{name}_axi.v")}
 
 
 @contextlib.contextmanager

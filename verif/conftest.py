@@ -1,4 +1,4 @@
-"""A tiny random Llama with a tokenizer, on disk, and a cache of its own: the model commands without any download."""
+"""A tiny random Llama with a tokenizer, on disk, and a cache of its own: commands on a model without any download."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def tiny_llama() -> Any:
     """Two decoder layers of width 24, K of the MLP not divisible by 16, random weights from a fixed seed."""
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -52,6 +52,8 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def words(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A text of 400 known words between document tags."""
+    import torch
+
     path = tmp_path_factory.mktemp("text") / "words.txt"
     numbers = torch.randint(3, 64, (400,), generator=torch.Generator().manual_seed(0)).tolist()
     path.write_text('<doc id="1">\n' + " ".join(f"w{i}" for i in numbers) + "\n</doc>\n")
