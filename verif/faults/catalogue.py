@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from engine_faults import ENGINE_FAULTS
+from fault import Fault
 
-
-@dataclass(frozen=True)
-class Fault:
-    """``old``, which stands once in ``file`` of rtl/flexnm_rtl, becomes ``new``.
-
-    case: the parameters of ``test_verilator`` or ``test_icarus_lets_no_unknown_out`` in verif/sim/test_sim_units.py.
-    """
-
-    name: str
-    file: str
-    old: str
-    new: str
-    case: str
-    test: str = "test_verilator"
-
-
-FAULTS = [
+UNIT_FAULTS = [
     Fault(
         "rank: the higher channel wins a tie",
         "select_rank.py",
@@ -213,3 +198,5 @@ FAULTS = [
         "mac_array-n2m4",
     ),
 ]
+
+FAULTS = [*UNIT_FAULTS, *ENGINE_FAULTS]

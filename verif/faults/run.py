@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BENCHES = REPOSITORY / "verif" / "sim" / "test_sim_units.py"
+BENCHES = REPOSITORY / "verif" / "sim"
 
 
 def broken_sources(fault: Fault, folder: Path) -> None:
@@ -43,7 +43,7 @@ def failed_tests(fault: Fault) -> list[str]:
         build = folder / "build"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]
         done = subprocess.run(
-            [*command, f"{BENCHES}::{fault.test}[{fault.case}]"],
+            [*command, f"{BENCHES / fault.bench}::{fault.test}[{fault.case}]"],
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(folder / "rtl"), "FLEXNM_BUILD": str(build)},
             capture_output=True,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
+from flexnm_gen.axi_wrapper import wrapper_name, wrapper_ports
 from flexnm_gen.files import write_files
 from flexnm_gen.generate import generate
 from flexnm_rtl.config import Config
@@ -54,46 +55,70 @@ def simulate(
     seed: int = 1,
     test_filter: str | None = None,
     env: Mapping[str, str] | None = None,
+    wrapped: bool = False,
 ) -> Outcome:
     """Run the cocotb tests of ``module`` on the unit ``top``; ``name`` tells runs of one unit apart.
 
+    module: one module, or several separated by commas. wrapped: simulate the unit inside its AXI wrapper.
     Raises BenchError when a test fails or none ran.
     """
     os.environ.update(verilator_env(default_cache()))
     folder = generate(top, cfg, build_root() / "rtl")
-    work = build_root() / simulator / folder.name
+    design = _design(folder, wrapped)
+    work = build_root() / simulator / design.toplevel
     runner = get_runner(simulator)
     with _locked(work):
         runner.build(
-            sources=[folder / f"{folder.name}.v"],
-            hdl_toplevel=folder.name,
+            sources=[folder / source for source in design.sources],
+            hdl_toplevel=design.toplevel,
             build_dir=work,
-            build_args=_verilator_args(folder) if simulator == "verilator" else [],
+            build_args=_verilator_args(folder, design) if simulator == "verilator" else [],
             timescale=("1ns", "1ps"),
-            log_file=work.parent / f"{folder.name}.build.log",
+            log_file=work.parent / f"{design.toplevel}.build.log",
         )
     log = work / f"{name}.log"
-    results = runner.test(
-        test_module=module,
-        hdl_toplevel=folder.name,
-        build_dir=work,
-        test_dir=work,
-        results_xml=str(work / f"{name}.xml"),
-        test_filter=test_filter,
-        log_file=log,
-        timescale=("1ns", "1ps"),
-        extra_env={
-            MANIFEST_VARIABLE: str(folder / f"{folder.name}.json"),
-            SEED_VARIABLE: str(seed),
-            **(env or {}),
-        },
-    )
-    tests, failures = get_results(results)
+    results = work / f"{name}.xml"
+    # Under pytest the runner ends the process when a test fails; the results say more.
+    with contextlib.suppress(SystemExit):
+        runner.test(
+            test_module=module,
+            hdl_toplevel=design.toplevel,
+            build_dir=work,
+            test_dir=work,
+            results_xml=str(results),
+            test_filter=test_filter,
+            log_file=log,
+            timescale=("1ns", "1ps"),
+            extra_env={
+                MANIFEST_VARIABLE: str(folder / f"{folder.name}.json"),
+                SEED_VARIABLE: str(seed),
+                **(env or {}),
+            },
+        )
+    tests, failures = get_results(results) if results.exists() else (0, 0)
     if failures or not tests:
         raise BenchError(
-            f"{module} on {folder.name}: {failures} of {tests} tests failed (seed {seed}, log {log})\n{_tail(log)}"
+            f"{module} on {design.toplevel}: {failures} of {tests} tests failed (seed {seed}, log {log})\n{_tail(log)}"
         )
     return Outcome(tests, failures, log)
+
+
+@dataclass(frozen=True)
+class _Design:
+    """What is simulated: the module at the top, the files it needs, the names of its ports."""
+
+    toplevel: str
+    sources: tuple[str, ...]
+    ports: tuple[str, ...]
+
+
+def _design(folder: Path, wrapped: bool) -> _Design:
+    manifest = json.loads((folder / f"{folder.name}.json").read_text(encoding="utf-8"))
+    core = f"{folder.name}.v"
+    if not wrapped:
+        return _Design(folder.name, (core,), tuple(port["name"] for port in manifest["ports"]))
+    wrapper = wrapper_name(manifest)
+    return _Design(wrapper, (core, f"{wrapper}.v"), tuple(port.name for port in wrapper_ports(manifest)))
 
 
 @contextlib.contextmanager
@@ -105,11 +130,11 @@ def _locked(work: Path) -> Iterator[None]:
         yield
 
 
-def _verilator_args(folder: Path) -> list[str]:
-    ports = json.loads((folder / f"{folder.name}.json").read_text(encoding="utf-8"))["ports"]
-    lines = [f'public_flat_rw -module "{folder.name}" -var "{port["name"]}"\n' for port in ports]
-    write_files(folder, {"ports.vlt": "`verilator_config\n" + "".join(lines)})
-    return [*VERILATOR_ARGS, PORTS_ONLY, str(folder / "ports.vlt")]
+def _verilator_args(folder: Path, design: _Design) -> list[str]:
+    lines = [f'public_flat_rw -module "{design.toplevel}" -var "{port}"\n' for port in design.ports]
+    settings = f"{design.toplevel}.vlt"
+    write_files(folder, {settings: "`verilator_config\n" + "".join(lines)})
+    return [*VERILATOR_ARGS, PORTS_ONLY, str(folder / settings)]
 
 
 def _tail(log: Path) -> str:

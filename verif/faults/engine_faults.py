@@ -1,0 +1,242 @@
+"""Deliberate bugs in the linear engine; its bench in verif/sim/test_sim_linear.py has to notice."""
+
+from __future__ import annotations
+
+from fault import Fault
+
+
+def _fault(name: str, file: str, old: str, new: str, test: str = "test_verilator") -> Fault:
+    return Fault(name, file, old, new, "n2m4", test, "test_sim_linear.py")
+
+
+ENGINE_FAULTS = [
+    _fault(
+        "linear: bias of the tile that is being loaded",
+        "linear.py",
+        "store.read_addr.eq(epilogue.parameter_slot)",
+        "store.read_addr.eq(weights.parameter_slot)",
+    ),
+    _fault(
+        "linear: parameters overwritten before their use",
+        "linear.py",
+        "held != PARAMETER_SLOTS",
+        "1",
+    ),
+    _fault(
+        "linear: block counter counts dense beats",
+        "linear.py",
+        "registers.count_blocks.eq(taken & ~feeder.hold)",
+        "registers.count_blocks.eq(taken)",
+    ),
+    _fault(
+        "feeder: next tile starts at the wrong token",
+        "feeder.py",
+        "act.eq(Mux(tile_end, 0, act + 1))",
+        "act.eq(act + 1)",
+    ),
+    _fault(
+        "feeder: activations read before they are there",
+        "feeder.py",
+        "act < self.act_filled",
+        "act <= self.act_filled",
+    ),
+    _fault(
+        "feeder: weights read before they are there",
+        "feeder.py",
+        "there.eq(ahead < used)",
+        "there.eq(ahead <= used)",
+    ),
+    _fault(
+        "feeder: ring entries given back a group too early",
+        "feeder.py",
+        "advance & walk.t_last",
+        "advance & (walk.t_left <= 2 * self.cfg.rows)",
+    ),
+    _fault(
+        "feeder: ring filled beyond its size",
+        "feeder.py",
+        "self.weight_room.eq(used != depth)",
+        "self.weight_room.eq(1)",
+    ),
+    _fault(
+        "act loader: one padding channel competes",
+        "act_loader.py",
+        "walk.k_left > i",
+        "walk.k_left >= i",
+    ),
+    _fault(
+        "act loader: dense blocks overlap",
+        "act_loader.py",
+        "base.eq(base + beat + 1)",
+        "base.eq(base + 1)",
+    ),
+    _fault(
+        "act loader: an entry counts before its last token",
+        "act_loader.py",
+        "            with m.If(final_chunk):\n                m.d.sync += filled",
+        "            with m.If(chunk == 0):\n                m.d.sync += filled",
+    ),
+    _fault(
+        "weight loader: first weights taken for parameters",
+        "weight_loader.py",
+        "walk.k_left > self.channels",
+        "walk.k_left >= self.channels",
+    ),
+    _fault(
+        "weight loader: ring wraps one entry late",
+        "weight_loader.py",
+        "addr == self.depth - 1",
+        "addr == self.depth",
+    ),
+    _fault(
+        "loops: a full last iteration is cut off",
+        "loops.py",
+        "left <= loop.step",
+        "left < loop.step",
+    ),
+    _fault(
+        "guard: a short packet is not filled up",
+        "packet_guard.py",
+        "with m.If(self.short):",
+        "with m.If(self.abort):",
+    ),
+    _fault(
+        "guard: what fills up is not zero",
+        "packet_guard.py",
+        "Mux(filling, 0, Value.cast(self.i.p.data))",
+        "Value.cast(self.i.p.data)",
+    ),
+    _fault(
+        "guard: the rest of a long packet stays",
+        "packet_guard.py",
+        "draining.eq(self.long | (filling & inside))",
+        "draining.eq(filling & inside)",
+    ),
+    _fault(
+        "guard: the rest of an aborted packet stays",
+        "packet_guard.py",
+        "draining.eq(self.long | (filling & inside))",
+        "draining.eq(self.long)",
+    ),
+    _fault(
+        "guard: a start does not end the draining",
+        "packet_guard.py",
+        "draining.eq(0), inside.eq(0)]",
+        "inside.eq(0)]",
+    ),
+    _fault(
+        "guard: long packets raise no flag",
+        "packet_guard.py",
+        "self.long.eq(moved & ~filling & ~self.i.p.last & self.final)",
+        "self.long.eq(0)",
+    ),
+    _fault(
+        "guard: a reset leaves the packet open",
+        "packet_guard.py",
+        "active = Signal()",
+        "active = Signal(reset_less=True)",
+    ),
+    _fault(
+        "guard: ready unknown after power-up",
+        "packet_guard.py",
+        "active = Signal()",
+        "active = Signal(reset_less=True)",
+        "test_icarus_lets_no_unknown_out",
+    ),
+    _fault(
+        "epilogue: rows that fill up the last group are sent",
+        "epilogue.py",
+        "dropping.eq(~self.i.p.last)",
+        "dropping.eq(0)",
+    ),
+    _fault(
+        "epilogue: TLAST after every tile",
+        "epilogue.py",
+        'walk.final, "final"',
+        'walk.column_last & walk.t_last, "final"',
+    ),
+    _fault(
+        "epilogue: always the last columns",
+        "epilogue.py",
+        "cfg.cols - column, bits",
+        "cfg.cols - column + 1, bits",
+    ),
+    _fault(
+        "requantize: half rounds up",
+        "requantize.py",
+        "floor + (half & (lost | floor[0]))",
+        "floor + half",
+    ),
+    _fault(
+        "requantize: no saturation",
+        "requantize.py",
+        'saturate(_named(m, round_even(quotient, lost), "rounded"), cfg.act_width)',
+        '_named(m, round_even(quotient, lost), "rounded")[: cfg.act_width].as_signed()',
+    ),
+    _fault(
+        "requantize: exact results wrap",
+        "requantize.py",
+        "saturate(exact, cfg.result_width)",
+        "exact[: cfg.result_width].as_signed()",
+    ),
+    _fault(
+        "packer: all bytes of a partial beat kept",
+        "packer.py",
+        "keeps[k].eq(0)",
+        "keeps[k].eq(-1)",
+    ),
+    _fault(
+        "packer: valid falls under back-pressure",
+        "packer.py",
+        "with m.If(self.o.tvalid & self.o.tready):",
+        "with m.If(self.o.tvalid):",
+    ),
+    _fault(
+        "packer: a waiting beat is overwritten",
+        "packer.py",
+        "self.ready.eq(~valid | self.o.tready)",
+        "self.ready.eq(1)",
+    ),
+    _fault(
+        "axi lite: write strobes ignored",
+        "axi_lite.py",
+        "self.write_mask.eq(Cat(bit.replicate(8) for bit in bus.wstrb))",
+        "self.write_mask.eq(0xFFFFFFFF)",
+    ),
+    _fault(
+        "axi lite: SLVERR missing on writes",
+        "axi_lite.py",
+        "Mux(self.write_ok, OKAY, SLVERR)",
+        "OKAY",
+    ),
+    _fault(
+        "axi lite: SLVERR missing on reads",
+        "axi_lite.py",
+        "Mux(self.read_ok, OKAY, SLVERR)",
+        "OKAY",
+    ),
+    _fault(
+        "axi lite: a response is not held",
+        "axi_lite.py",
+        "with m.Elif(bus.rready):",
+        "with m.Else():",
+    ),
+    _fault(
+        "registers: job registers written while busy",
+        "register_file.py",
+        "~self.busy if register.access is Access.JOB else 1",
+        "1",
+    ),
+    _fault(
+        "registers: dense jobs may have too many tokens",
+        "register_file.py",
+        "Mux(self.dense, cfg.tokens_max_dense, cfg.tokens_max)",
+        "cfg.tokens_max",
+    ),
+    _fault(
+        "registers: error flags stay",
+        "register_file.py",
+        "(flag & ~clear[name])",
+        "flag",
+    ),
+]

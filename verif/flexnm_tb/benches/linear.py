@@ -1,0 +1,66 @@
+"""cocotb tests of the linear engine: good jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+
+from flexnm_tb.engine_bench import EngineBench
+from flexnm_tb.engine_cycles import unstalled_cycles
+from flexnm_tb.engine_jobs import MODES, random_job, random_shape
+
+MOST_CYCLES = 400
+
+
+@cocotb.test()
+@cocotb.parametrize(idle=[False, True], backpressure=[False, True])
+async def jobs(dut: Any, idle: bool, backpressure: bool) -> None:
+    """Random shapes in all modes, one job after the other without a reset; 1 x 1 x 1 among them."""
+    engine = EngineBench(dut, "jobs", idle=idle, backpressure=backpressure)
+    rng, cfg = engine.rng, engine.cfg
+    await engine.start()
+    queue = [(mode, (1, 1, 1)) for mode in MODES.values()]
+    queue += [(mode, random_shape(rng, cfg, mode, MOST_CYCLES)) for mode in 3 * list(MODES.values())]
+    rng.shuffle(queue)
+    for mode, shape in queue:
+        await engine.run(random_job(rng, cfg, mode, shape))
+    await engine.quiet()
+
+
+@cocotb.test()
+@cocotb.parametrize(stalled=[False, True])
+async def largest(dut: Any, stalled: bool) -> None:
+    """The largest jobs there are in tokens and channels; in dense mode with the largest sums there can be."""
+    engine = EngineBench(dut, "largest", idle=stalled, backpressure=stalled)
+    rng, cfg = engine.rng, engine.cfg
+    await engine.start()
+    low = (-(1 << (cfg.act_width - 1)), -(1 << (cfg.weight_width - 1)))
+    for name, tokens, outputs, constants in (
+        ("dense", cfg.tokens_max_dense, 1, low),
+        ("sparse", cfg.tokens_max, cfg.cols + 1, (low[0], ~low[1])),
+        ("requantized", cfg.tokens_max, cfg.cols, None),
+    ):
+        shape = (tokens, cfg.k_max, outputs)
+        await engine.run(random_job(rng, cfg, MODES[name], shape, constants))
+    await engine.quiet()
+
+
+@cocotb.test()
+async def counters(dut: Any) -> None:
+    """Jobs whose streams never pause take the cycles stated: no bubble between blocks, groups and tiles."""
+    engine = EngineBench(dut, "counters")
+    rng, cfg = engine.rng, engine.cfg
+    await engine.start()
+    for mode in MODES.values():
+        tokens = cfg.tokens_max_dense if mode.dense else cfg.tokens_max
+        job = random_job(rng, cfg, mode, (tokens, min(cfg.k_max, 12 * cfg.m_group), 3 * cfg.cols - 1))
+        engine.send(job)
+        await engine.begin(job)
+        counted = await engine.finish(job)
+        stated = unstalled_cycles(
+            cfg, *job.shape, dense=mode.dense, compressed=mode.compressed, parameters=mode.parameters
+        )
+        assert counted["cycles"] == stated, f"{job.shape}, {mode}: {counted}, {stated} cycles are stated"
+        assert not counted["wait_results"]
+    await engine.quiet()

@@ -1,0 +1,74 @@
+"""How many cycles a job of the linear engine takes when its streams never pause."""
+
+from __future__ import annotations
+
+import functools
+
+from flexnm_rtl.compressor import Compressor
+from flexnm_rtl.config import Config, ceil_div
+from flexnm_rtl.dense_split import DenseSplitter
+from flexnm_rtl.processing_element import ProcessingElement
+from flexnm_rtl.requantize import Requantizer
+
+
+def array_blocks(cfg: Config, tokens: int, channels: int, outputs: int) -> int:
+    """Blocks of channels the array takes in a job: groups of tokens x tiles of outputs x blocks of a token."""
+    return ceil_div(tokens, cfg.rows) * ceil_div(outputs, cfg.cols) * cfg.blocks(channels)
+
+
+def ideal_cycles(cfg: Config, tokens: int, channels: int, outputs: int, *, dense: bool = False) -> int:
+    """Cycles in which the array multiplies; no job takes less."""
+    return array_blocks(cfg, tokens, channels, outputs) * cfg.steps * (cfg.dense_beats if dense else 1)
+
+
+def fill_cycles(cfg: Config, *, dense: bool = False, compressed: bool = False, parameters: bool = False) -> int:
+    """Cycles from start to the first multiplication, and those a product takes from there to the results' registers.
+
+    The first block of all rows and that of all columns arrive side by side, the latter after the parameters.
+    """
+    act_chunks, weight_chunks = cfg.rows // cfg.act_ports, cfg.cols // cfg.weight_ports
+    if dense:
+        acts = (act_chunks - 1) * cfg.dense_beats + 1 + DenseSplitter.latency
+    else:
+        acts = act_chunks + (0 if compressed else _compressor_latency(cfg))
+    weights = weight_chunks * (1 + (cfg.parameter_words if parameters else 0))
+    through_memory, to_results = 2, ProcessingElement.latency + 1
+    return max(acts, weights) + through_memory + to_results
+
+
+def drain_cycles(cfg: Config, tokens: int) -> int:
+    """Cycles in which the last group's results leave."""
+    last_group = (tokens - 1) % cfg.rows + 1
+    return last_group * (cfg.cols // cfg.result_ports) + Requantizer.latency
+
+
+def results_keep_up(cfg: Config, channels: int, *, dense: bool = False) -> bool:
+    """Whether a group's results have left before those of the next one are there, so that the array never waits."""
+    group = cfg.blocks(channels) * cfg.steps * (cfg.dense_beats if dense else 1)
+    return group >= cfg.rows * (cfg.cols // cfg.result_ports) + ProcessingElement.latency
+
+
+def unstalled_cycles(
+    cfg: Config,
+    tokens: int,
+    channels: int,
+    outputs: int,
+    *,
+    dense: bool = False,
+    compressed: bool = False,
+    parameters: bool = False,
+) -> int:
+    """Cycles of a job, from start to the last result, when no stream ever pauses and ``results_keep_up``.
+
+    With parameters and a single group of tokens, ``parameter_words`` more beats a tile may make the weights late.
+    """
+    fill = fill_cycles(cfg, dense=dense, compressed=compressed, parameters=parameters)
+    return fill + ideal_cycles(cfg, tokens, channels, outputs, dense=dense) + drain_cycles(cfg, tokens)
+
+
+@functools.cache
+def _compressor_latency(cfg: Config) -> int:
+    unit = Compressor(cfg)
+    for component in (unit, unit.selector):
+        component._MustUse__silence = True  # only asked, never built: Amaranth would warn
+    return int(unit.latency)

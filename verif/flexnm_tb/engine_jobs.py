@@ -1,0 +1,209 @@
+"""Jobs of the linear engine: operands, packets as the streams carry them, results as the software model has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from dataclasses import dataclass
+
+import torch
+from flexnm_model import packing
+from flexnm_model.compress import compress
+from flexnm_model.matmul import dense_matmul, sparse_matmul
+from flexnm_model.packing import Bytes
+from flexnm_model.requantize import Requantization, add_bias, parameter_bits, requantize
+from flexnm_rtl.config import BIAS_WIDTH, MULTIPLIER_WIDTH, PARAMETER_BITS, SHIFT_WIDTH, Config, ceil_div
+from flexnm_rtl.registers import BY_NAME
+
+from flexnm_tb.engine_cycles import ideal_cycles
+from flexnm_tb.stimuli import edge_tokens, random_numbers, token_length
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The flags of register ``mode``."""
+
+    dense: bool = False
+    compressed: bool = False
+    parameters: bool = False
+    requantize: bool = False
+
+    @property
+    def word(self) -> int:
+        """The register's word."""
+        return BY_NAME["mode"].encode(**{name: int(value) for name, value in dataclasses.asdict(self).items()})
+
+
+MODES = {
+    "sparse": Mode(),
+    "dense": Mode(dense=True),
+    "compressed": Mode(compressed=True),
+    "biased": Mode(parameters=True),
+    "dense_biased": Mode(dense=True, parameters=True),
+    "requantized": Mode(parameters=True, requantize=True),
+    "dense_requantized": Mode(dense=True, parameters=True, requantize=True),
+    "compressed_requantized": Mode(compressed=True, parameters=True, requantize=True),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. x: (T, K), w: (O, K), r: parameters of O outputs. acts, weights: the packets, in whole beats."""
+
+    cfg: Config
+    mode: Mode
+    x: torch.Tensor
+    w: torch.Tensor
+    r: Requantization
+    acts: Bytes
+    weights: Bytes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """T, K, O."""
+        return self.x.shape[0], self.x.shape[1], self.w.shape[0]
+
+    @property
+    def registers(self) -> dict[str, int]:
+        """Words of the job registers."""
+        tokens, channels, outputs = self.shape
+        return {"tokens": tokens, "channels": channels, "outputs": outputs, "mode": self.mode.word}
+
+    @property
+    def expected(self) -> torch.Tensor:
+        """Results, int64 (T, O)."""
+        sums = (dense_matmul if self.mode.dense else sparse_matmul)(self.x, self.w, self.cfg)
+        if self.mode.requantize:
+            return requantize(sums, self.r, self.cfg.act_width)
+        return add_bias(sums, self.r, self.cfg.result_width) if self.mode.parameters else sums
+
+    def unpack(self, packet: Bytes) -> torch.Tensor:
+        """A result packet as int64 (T, O). Raises ConfigError when it has not the length of this job's."""
+        tokens, _, outputs = self.shape
+        return packing.unpack_results(packet, tokens, outputs, self.cfg, requantized=self.mode.requantize)
+
+    @property
+    def ideal(self) -> int:
+        """Cycles in which the array multiplies."""
+        return ideal_cycles(self.cfg, *self.shape, dense=self.mode.dense)
+
+    @property
+    def act_beats(self) -> int:
+        """Beats of the activation packet."""
+        return len(self.acts) // (self.cfg.act_ports * self.cfg.act_slot_bytes)
+
+    @property
+    def weight_beats(self) -> int:
+        """Beats of the weight packet."""
+        return len(self.weights) // (self.cfg.weight_ports * self.cfg.weight_slot_bytes)
+
+    @property
+    def patience(self) -> int:
+        """Cycles after which a job with pausing streams must be over."""
+        tokens, _, outputs = self.shape
+        results = tokens * ceil_div(outputs, self.cfg.result_ports)
+        return 1000 + 12 * (self.ideal + self.act_beats * self.cfg.dense_beats + self.weight_beats + results)
+
+    def cut_acts(self, beats: int) -> Job:
+        """The job with an activation packet of so few beats; the rest counts as zeros."""
+        cfg = self.cfg
+        blocks = cfg.blocks(self.x.shape[1])
+        t, k = (torch.arange(size).unsqueeze(1 - d) for d, size in enumerate(self.x.shape))
+        slot = (t // cfg.rows * blocks + k // cfg.m_group) * cfg.rows + t % cfg.rows
+        there = slot < beats * cfg.act_ports
+        size = beats * cfg.act_ports * cfg.act_slot_bytes
+        return dataclasses.replace(self, x=self.x * there, acts=self.acts[:size])
+
+    def cut_weights(self, beats: int) -> Job:
+        """The job with a weight packet of so few beats; the rest counts as zeros, parameters as well."""
+        cfg = self.cfg
+        header = cfg.parameter_words if self.mode.parameters else 0
+        words = header + cfg.blocks(self.w.shape[1])
+        slots = beats * cfg.weight_ports
+        o, k = (torch.arange(size).unsqueeze(1 - d) for d, size in enumerate(self.w.shape))
+        there = (o // cfg.cols * words + header + k // cfg.m_group) * cfg.cols + o % cfg.cols < slots
+        bits = []
+        for output, word in enumerate(parameter_bits(self.r)):
+            first = output // cfg.cols * words * cfg.cols + output % cfg.cols
+            parts = len(range(first, min(slots, first + header * cfg.cols), cfg.cols))
+            bits.append(word & ((1 << parts * cfg.parameter_slice) - 1))
+        size = slots * cfg.weight_slot_bytes
+        return dataclasses.replace(self, w=self.w * there, r=_from_bits(bits), weights=self.weights[:size])
+
+
+def random_shape(rng: random.Random, cfg: Config, mode: Mode, most_cycles: int) -> tuple[int, int, int]:
+    """T, K, O of a job of at most ``most_cycles`` ideal cycles (or the smallest job, if that takes more)."""
+    tokens_max = cfg.tokens_max_dense if mode.dense else cfg.tokens_max
+    for _ in range(100):
+        shape = (
+            rng.randint(1, tokens_max),
+            min(cfg.k_max, token_length(rng, cfg)),
+            rng.choice([1, cfg.cols, rng.randint(1, 4 * cfg.cols), rng.randint(1, 8 * cfg.cols)]),
+        )
+        if ideal_cycles(cfg, *shape, dense=mode.dense) <= most_cycles:
+            return shape
+    return 1, 1, 1
+
+
+def random_job(
+    rng: random.Random,
+    cfg: Config,
+    mode: Mode,
+    shape: tuple[int, int, int],
+    constants: tuple[int, int] | None = None,
+) -> Job:
+    """A job of this shape. Whatever only fills up the last block, group or tile is garbage in its packets.
+
+    constants: all activations and all weights have these values.
+    """
+    tokens, channels, outputs = shape
+    rows, cols = ceil_div(tokens, cfg.rows) * cfg.rows, ceil_div(outputs, cfg.cols) * cfg.cols
+    padded = cfg.blocks(channels) * cfg.m_group
+    width = channels if mode.compressed else padded  # in compressed blocks padding is the compressor's business
+    x = random_numbers(rng, (rows, width), cfg.act_width)
+    if rng.random() < 0.3:
+        edges = edge_tokens(cfg, width)
+        x[rng.randrange(rows)] = edges[rng.randrange(len(edges))]
+    w = random_numbers(rng, (cols, padded), cfg.weight_width)
+    real_x, real_w = x[:tokens, :channels], w[:outputs, :channels]
+    if constants is not None:
+        real_x[:], real_w[:] = constants
+    sums = (dense_matmul if mode.dense else sparse_matmul)(real_x, real_w, cfg)
+    r = random_requantization(rng, sums, cfg.act_width)
+    fill = [rng.getrandbits(PARAMETER_BITS) for _ in range(cols - outputs)]
+    bits = [*parameter_bits(r), *fill] if mode.parameters else None
+    acts = packing.pack_compressed(compress(x, cfg), cfg) if mode.compressed else packing.pack_acts(x, cfg)
+    return Job(cfg, mode, real_x, real_w, r, acts, packing.pack_weights(w, cfg, bits))
+
+
+def random_requantization(rng: random.Random, sums: torch.Tensor, width: int) -> Requantization:
+    """Parameters for sums (T, O): results that fit ``width`` bits, some beyond, exact halves, and extremes."""
+    columns = [_parameters(rng, column, width) for column in sums.T.tolist()]
+    return Requantization(*(torch.tensor(values, dtype=torch.int64) for values in zip(*columns, strict=True)))
+
+
+def _parameters(rng: random.Random, sums: list[int], width: int) -> tuple[int, int, int]:
+    half = 1 << (BIAS_WIDTH - 1)
+    size = max(map(abs, sums)).bit_length()
+    kind = rng.choice(["fits", "halves", "any"])
+    if kind == "fits":
+        bias = rng.randint(-(1 << min(size, BIAS_WIDTH - 2)), 1 << min(size, BIAS_WIDTH - 2))
+        shift = size + MULTIPLIER_WIDTH - width + rng.randint(-2, 3)
+        return bias, rng.getrandbits(MULTIPLIER_WIDTH), min(max(shift, 0), (1 << SHIFT_WIDTH) - 1)
+    if kind == "halves":
+        # A bias that puts one token's sum exactly between two results.
+        shift = max(1, size - width + 2)
+        quotient = rng.randint(-(1 << (width - 1)) - 2, (1 << (width - 1)) + 1)
+        bias = (2 * quotient + 1) * (1 << (shift - 1)) - rng.choice(sums)
+        if -half <= bias < half:
+            return bias, 1, shift
+    bias = rng.choice([0, -half, half - 1, rng.randint(-half, half - 1)])
+    return bias, rng.choice([0, 0xFFFF, rng.getrandbits(MULTIPLIER_WIDTH)]), rng.getrandbits(SHIFT_WIDTH)
+
+
+def _from_bits(words: list[int]) -> Requantization:
+    half = 1 << (BIAS_WIDTH - 1)
+    bias = [((word + half) & ((1 << BIAS_WIDTH) - 1)) - half for word in words]
+    multiplier = [word >> BIAS_WIDTH & ((1 << MULTIPLIER_WIDTH) - 1) for word in words]
+    shift = [word >> (BIAS_WIDTH + MULTIPLIER_WIDTH) & ((1 << SHIFT_WIDTH) - 1) for word in words]
+    return Requantization(*(torch.tensor(values, dtype=torch.int64) for values in (bias, multiplier, shift)))

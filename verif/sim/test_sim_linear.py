@@ -1,0 +1,40 @@
+"""The linear engine, in its AXI wrapper, in cocotb: jobs, errors, registers, over patterns, widths and array shapes."""
+
+import pytest
+from flexnm_rtl.config import Config
+from flexnm_tb.run import simulate
+
+# Small buffers, so that rings wrap and the largest jobs are short.
+CONFIGS = {
+    "n2m4": Config(n_keep=2, m_group=4, rows=2, cols=3, lanes=1, k_max=24, t_max=7),
+    "n8m16-index-radix": Config(
+        n_keep=8, m_group=16, rows=2, cols=4, lanes=4, k_max=80, t_max=6, metadata="index", selector="radix"
+    ),
+    "n3m5-a6w5": Config(n_keep=3, m_group=5, act_width=6, weight_width=5, rows=3, cols=2, lanes=1, k_max=18, t_max=8),
+    "n8m16-int4": Config(n_keep=8, m_group=16, act_width=4, weight_width=4, rows=4, cols=2, lanes=2, k_max=64, t_max=9),
+    "n16m32": Config(n_keep=16, m_group=32, rows=2, cols=4, lanes=4, k_max=96, t_max=4, results_per_beat=4),
+    "n2m4-w16": Config(n_keep=2, m_group=4, act_width=16, weight_width=16, rows=2, cols=2, lanes=1, k_max=28, t_max=5),
+    "n16m32-sum64": Config(n_keep=16, m_group=32, weight_width=12, rows=1, cols=2, lanes=16, k_max=8192, t_max=2),
+    "n4m4": Config(n_keep=4, m_group=4, rows=2, cols=2, lanes=2, k_max=22, t_max=6),
+}
+ICARUS = ("n2m4", "n3m5-a6w5")
+TESTS = 20
+MODULES = ",".join(f"flexnm_tb.benches.{name}" for name in ("linear", "linear_errors", "linear_registers"))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_verilator(config: str) -> None:
+    outcome = simulate("linear", CONFIGS[config], MODULES, name=config, wrapped=True)
+    assert outcome.tests == TESTS
+
+
+@pytest.mark.parametrize("config", ICARUS)
+def test_icarus_lets_no_unknown_out(config: str) -> None:
+    """Four-state, and neither registers nor memories have initial values: what is used unset shows as X."""
+    outcome = simulate("linear", CONFIGS[config], MODULES, name=config, simulator="icarus", wrapped=True)
+    assert outcome.tests == TESTS
+
+
+def test_results_wider_than_32_bits_are_covered() -> None:
+    assert CONFIGS["n2m4-w16"].result_width == 64
+    assert CONFIGS["n16m32-sum64"].result_width == 64
