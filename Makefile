@@ -14,9 +14,10 @@ PARTIAL := $(VENV)/.flexnm-partial
 
 # ---- Settings: NAME=value on the command line becomes an option of the flexnm command ----------------------------
 
-settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG T_MAX ACTS_PER_BEAT WEIGHTS_PER_BEAT RESULTS_PER_BEAT
+settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG T_MAX ACTS_PER_BEAT WEIGHTS_PER_BEAT RESULTS_PER_BEAT BUS_WIDTH TILE_BEATS OUTSTANDING ADDRESS_WIDTH
 settings_sim := PRESET N M ROWS COLS LANES WIDTH METADATA SELECTOR MODEL TEXT TOKENS LAYERS
 settings_llm := PATTERN MODEL TEXT TOKENS LAYERS PRESET ROWS COLS LANES K_MAX ENGINES OUT
+settings_decode := PROMPT MODEL TOKENS PATTERN K_MAX BUS_WIDTH TILE_BEATS ENGINES OUT
 settings_ppl := MODEL TEXT WINDOWS PATTERNS JSON
 settings_capture := MODEL TEXT TOKENS LAYERS
 settings_test := ARGS
@@ -50,6 +51,11 @@ option_LAYERS := --layers
 option_WINDOWS := --windows
 option_PATTERNS := --patterns
 option_PATTERN := --pattern
+option_PROMPT := --prompt
+option_BUS_WIDTH := --bus-width
+option_TILE_BEATS := --tile-beats
+option_OUTSTANDING := --outstanding
+option_ADDRESS_WIDTH := --address-width
 option_ENGINES := --engines
 option_JSON := --json
 
@@ -63,7 +69,7 @@ refuse = $(error unknown setting $(strip $(2)): known settings of `make $(1)` ar
 $(foreach goal,$(MAKECMDGOALS),$(if $(call unknown,$(goal)),$(call refuse,$(goal),$(call unknown,$(goal)))))
 
 # The flexnm command may run make itself (Verilator's makefiles): it must not inherit our flags and settings.
-unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim llm ppl capture test,$(settings_$(goal))))
+unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim llm decode ppl capture test,$(settings_$(goal))))
 FLEXNM = $(BIN)/flexnm
 
 # ---- Targets ------------------------------------------------------------------------------------------------------
@@ -78,6 +84,7 @@ help: ## This list
 	@echo "  verilog    $(settings_verilog)"
 	@echo "  sim        $(settings_sim)"
 	@echo "  llm        $(settings_llm)"
+	@echo "  decode     $(settings_decode)"
 	@echo "  ppl        $(settings_ppl)"
 	@echo "  capture    $(settings_capture)"
 	@echo "  test       ARGS: more arguments for pytest, as in ARGS='-k compressor -x'"
@@ -97,6 +104,10 @@ sim: deps $(READY) ## Run layers of an LLM through the Verilog, against the bit-
 .PHONY: llm
 llm: deps $(READY) ## Run a whole LLM on the simulated engine, every layer checked
 	@$(FLEXNM) llm $(call options,llm)
+
+.PHONY: decode
+decode: deps $(READY) ## Let an LLM write on the simulated decode engine, every layer checked
+	@$(FLEXNM) decode $(call options,decode)
 
 .PHONY: test
 test: deps $(READY) lint ## Lint, then every test

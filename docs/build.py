@@ -269,7 +269,8 @@ def latency_table() -> str:
 
 def _latency_row(name: str, cfg: Config) -> str:
     compressor = Compressor(cfg)
-    cells: list[object] = [f"`{name}`", f"`{resolve_selector(cfg)}`", compressor.latency, compressor.selector.latency]
+    selector = compressor.selection.selector
+    cells: list[object] = [f"`{name}`", f"`{resolve_selector(cfg)}`", compressor.latency, selector.latency]
     cells += [component(cfg).latency for component in (Decompressor, DenseSplitter, MacArray)]
     cells += [cfg.steps, cfg.dense_beats]
     return "| " + " | ".join(map(str, cells)) + " |"

@@ -1,4 +1,4 @@
-"""The wrapper of the linear engine: plain Verilog-2001 whose port names are those of AMBA."""
+"""The wrapper of an engine: plain Verilog-2001 whose port names are those of AMBA."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "ppl": ("flexnm_model.commands", "Perplexity of an LLM with pruned activations."),
     "sim": ("flexnm_tb.commands", "Check the RTL on captured LLM layers in simulation."),
     "llm": ("flexnm_tb.llm_commands", "Run a whole LLM on the simulated engine, checked layer by layer."),
+    "decode": ("flexnm_tb.decode_commands", "Let an LLM write on the simulated decode engine, checked layer by layer."),
 }
 EXTRAS = {"flexnm_model": "model", "flexnm_tb": "sim"}
 

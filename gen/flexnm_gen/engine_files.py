@@ -1,4 +1,4 @@
-"""The files that only the linear engine comes with: wrapper, flow files, register documents."""
+"""The files that only the engines come with: wrapper, flow files, register documents."""
 
 from __future__ import annotations
 

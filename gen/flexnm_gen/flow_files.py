@@ -1,4 +1,4 @@
-"""Files that bring the linear engine into other people's flows: FuseSoC, constraints, instantiation."""
+"""Files that bring an engine into other people's flows: FuseSoC, constraints, instantiation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from flexnm_gen.axi_wrapper import Port, wrapper_name, wrapper_ports
 PERIOD_NS = 10.0
 """Clock period in the templates: a start, not a promise; every flow and device has its own."""
 
+_TITLES = {
+    "linear": "Linear layers with {} activation sparsity, AXI4-Stream and AXI4-Lite",
+    "decode": "Linear layers of a few tokens with {} activation sparsity, AXI4, AXI4-Stream and AXI4-Lite",
+}
+"""What an engine is, with its pattern, by the name of the unit."""
+
 
 def core_file(manifest: dict[str, Any]) -> str:
     """FuseSoC core (CAPI2) of wrapper and unit, with a target ``lint`` for Verilator."""
-    name, top = manifest["name"], wrapper_name(manifest)
+    name, unit, top = manifest["name"], manifest["top"], wrapper_name(manifest)
     return f"""CAPI=2:
 # SPDX-License-Identifier: Apache-2.0
-name: "flexnm:linear:{name}:{manifest["flexnm_version"]}"
-description: "Linear layers with {manifest["derived"]["pattern"]} activation sparsity, AXI4-Stream and AXI4-Lite"
+name: "flexnm:{unit}:{name}:{manifest["flexnm_version"]}"
+description: "{_TITLES[unit].format(manifest["derived"]["pattern"])}"
 
 filesets:
   rtl:
@@ -103,7 +109,7 @@ module {manifest["name"]}_template;
 
 {wires}
 
-  {top} linear (
+  {top} {manifest["top"]} (
 {connections}
   );
 

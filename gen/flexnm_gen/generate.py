@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flexnm_rtl.config import Config
+from flexnm_rtl.registers import REGISTER_MAPS
 
 from flexnm_gen.engine_files import engine_files
 from flexnm_gen.files import write_files
@@ -39,7 +40,7 @@ def render(top: str, cfg: Config) -> tuple[str, dict[str, str]]:
         f"{name}.json": json.dumps(manifest, indent=2) + "\n",
         "ports.md": port_table(manifest),
     }
-    if top == "linear":
+    if top in REGISTER_MAPS:
         contents |= engine_files(manifest)
     return name, contents
 

@@ -33,6 +33,12 @@ _DERIVED = (
     "weight_slot_bytes",
     "parameter_slice",
     "parameter_words",
+    "weights_per_bus",
+    "memory_weight_width",
+    "tile_outputs",
+    "row_bytes",
+    "dense_slot_bytes",
+    "decode_result_ports",
 )
 _METADATA_TEXT = {
     Metadata.BITMASK: "bit i is set when channel i of the block is kept; bit 0 is the lowest channel",
@@ -91,11 +97,13 @@ def streams_of(component: wiring.Component) -> dict[str, str]:
 
 
 def buses_of(component: wiring.Component) -> dict[str, str]:
-    """AXI interfaces of the unit by name: ``axi4-lite`` or ``axi4-stream`` with ``in`` or ``out``."""
+    """AXI interfaces of the unit by name: ``axi4-lite``, ``axi4 read``, or ``axi4-stream`` with ``in`` or ``out``."""
     buses = {}
     for name, member, signature in _interfaces(component):
         if "awaddr" in signature.members:
             buses[name] = "axi4-lite"
+        elif "araddr" in signature.members:
+            buses[name] = "axi4 read"
         elif "tdata" in signature.members:
             buses[name] = f"axi4-stream {_way(member)}"
     return buses

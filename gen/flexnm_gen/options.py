@@ -24,6 +24,10 @@ _OPTIONS: list[tuple[str, str, type, str]] = [
     ("--acts-per-beat", "acts_per_beat", int, "Blocks of activations in a beat of the engine; divides rows."),
     ("--weights-per-beat", "weights_per_beat", int, "Blocks of weights in a beat of the engine; divides cols."),
     ("--results-per-beat", "results_per_beat", int, "Results in a beat of the engine; divides cols."),
+    ("--bus-width", "bus_width", int, "Bits of the decode engine's memory bus: 64, 128, 256 or 512."),
+    ("--tile-beats", "tile_beats", int, "Beats of a row of its weights in memory; a power of two."),
+    ("--outstanding", "outstanding", int, "Bursts it has under way at a time, 2 to 256."),
+    ("--address-width", "address_width", int, "Bits of its memory addresses, 16 to 64."),
     ("--metadata", "metadata", str, f"Metadata format: {', '.join(m.value for m in Metadata)}."),
     ("--selector", "selector", str, f"Selection hardware: {', '.join(s.value for s in Selector)}."),
 ]

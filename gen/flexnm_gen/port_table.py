@@ -22,7 +22,7 @@ def port_table(manifest: dict[str, Any]) -> str:
         "",
         "| port | direction | bits | meaning |",
         "|---|---|---|---|",
-        *(_port_row(port) for port in manifest["ports"]),
+        *(_port_row(port, manifest["buses"]) for port in manifest["ports"]),
     ]
     for port in manifest["ports"]:
         if "layout" in port:
@@ -42,23 +42,29 @@ _ROLES = {
     "tkeep": "AXI4-Stream: bit i is set when byte i of the beat is part of the packet",
     "tvalid": "AXI4-Stream: a beat is offered",
     "tready": "AXI4-Stream: a beat is taken when tvalid and tready are both high at a rising clock edge",
-    "aw": "AXI4-Lite write address channel",
-    "w": "AXI4-Lite write data channel",
-    "b": "AXI4-Lite write response channel",
-    "ar": "AXI4-Lite read address channel",
-    "r": "AXI4-Lite read data channel",
+}
+_MEMORY_MAPPED = {"axi4-lite": "AXI4-Lite", "axi4 read": "AXI4"}
+_CHANNELS = {
+    "aw": "write address channel",
+    "w": "write data channel",
+    "b": "write response channel",
+    "ar": "read address channel",
+    "r": "read data channel",
 }
 
 
-def _port_row(port: dict[str, Any]) -> str:
-    role = port.get("role") or _role(port["name"].rpartition("__")[2])
+def _port_row(port: dict[str, Any], buses: dict[str, str]) -> str:
+    bus, _, signal = port["name"].rpartition("__")
+    role = port.get("role") or _role(signal, buses.get(bus, ""))
     return f"| `{port['name']}` | {port['direction']} | {port['width']} | {role} |"
 
 
-def _role(signal: str) -> str:
-    """What a stream's or an AXI interface's signal is for; signals of AXI4-Lite start with their channel."""
-    channel = re.fullmatch(r"(aw|ar|w|b|r)(addr|data|strb|resp|valid|ready)", signal)
-    return _ROLES.get(channel[1] if channel else signal, "")
+def _role(signal: str, bus: str) -> str:
+    """What a stream's or an AXI interface's signal is for; signals of a memory-mapped one start with their channel."""
+    channel = re.match("aw|ar|w|b|r", signal)
+    if channel and bus in _MEMORY_MAPPED:
+        return f"{_MEMORY_MAPPED[bus]} {_CHANNELS[channel[0]]}"
+    return _ROLES.get(signal, "")
 
 
 def _rows(node: dict[str, Any], name: str, offset: int, root: str) -> Iterator[tuple[str, str, str]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from flexnm_rtl import decode_registers, linear_registers
 from flexnm_rtl.config import Config
-from flexnm_rtl.register_file import identity
-from flexnm_rtl.registers import REGISTERS, Access, Field, Register
+from flexnm_rtl.registers import REGISTER_MAPS, Access, Field, Register
 
+_IDENTITIES = {"linear": linear_registers.identity, "decode": decode_registers.identity}
 _ACCESS = {
     Access.READ_ONLY: "read only: a write answers SLVERR",
     Access.READ_WRITE: "read and write",
@@ -19,7 +20,8 @@ _ACCESS = {
 
 def registers_page(manifest: dict[str, Any]) -> str:
     """Markdown: every register with address, access and fields, and the values that are fixed in this unit."""
-    values = identity(Config.from_dict(manifest["config"]))
+    values = _IDENTITIES[manifest["top"]](Config.from_dict(manifest["config"]))
+    registers = REGISTER_MAPS[manifest["top"]].values()
     lines = [
         f"# Registers of {manifest['name']}",
         "",
@@ -31,9 +33,9 @@ def registers_page(manifest: dict[str, Any]) -> str:
         "",
         "| register | address | access |",
         "|---|---|---|",
-        *(f"| [`{r.name}`](#{r.name}) | `{r.offset:#04x}` | {_ACCESS[r.access]} |" for r in REGISTERS),
+        *(f"| [`{r.name}`](#{r.name}) | `{r.offset:#04x}` | {_ACCESS[r.access]} |" for r in registers),
     ]
-    for register in REGISTERS:
+    for register in registers:
         lines += ["", *_section(register, values)]
     return "\n".join(lines) + "\n"
 

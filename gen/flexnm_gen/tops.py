@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from amaranth.lib import wiring
 from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, ConfigError
+from flexnm_rtl.decode import DecodeEngine
 from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.linear import LinearEngine
@@ -34,6 +35,12 @@ def _linear_name(cfg: Config) -> str:
     return f"{_array_name(cfg)}_{cfg.selector.value}_{ports}"
 
 
+def _decode_name(cfg: Config) -> str:
+    memory = f"w{cfg.weight_width}_r{cfg.rows}_k{cfg.k_max}_b{cfg.bus_width}x{cfg.tile_beats}"
+    limits = f"q{cfg.outstanding}_d{cfg.address_width}_{cfg.selector.value}"
+    return f"n{cfg.n_keep}m{cfg.m_group}_a{cfg.act_width}_{memory}_{limits}"
+
+
 @dataclass(frozen=True)
 class Top:
     """A unit that can be the top of a Verilog file.
@@ -51,6 +58,7 @@ TOPS: dict[str, Top] = {
     "decompressor": Top(Decompressor, _codec_name, "restores dense blocks from compressed ones"),
     "mac_array": Top(MacArray, _array_name, "sparse MAC array, output stationary"),
     "linear": Top(LinearEngine, _linear_name, "linear-layer engine with AXI streams and registers"),
+    "decode": Top(DecodeEngine, _decode_name, "decode engine: reads only the weights of kept channels, AXI4"),
     "dense_splitter": Top(DenseSplitter, _codec_name, "feeds dense blocks to the MAC array (dense mode)"),
 }
 

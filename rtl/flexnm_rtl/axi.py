@@ -20,6 +20,29 @@ def axi_stream(shape: Any, *, keep: bool = False) -> wiring.Signature:
     return wiring.Signature(members | ({"tkeep": Out(width // 8)} if keep else {}))
 
 
+def axi_read(address_width: int, data_width: int) -> wiring.Signature:
+    """The read channels of AXI4 as the manager sees them, with one ID."""
+    return wiring.Signature(
+        {
+            "arid": Out(1),
+            "araddr": Out(address_width),
+            "arlen": Out(8),
+            "arsize": Out(3),
+            "arburst": Out(2),
+            "arcache": Out(4),
+            "arprot": Out(3),
+            "arvalid": Out(1),
+            "arready": In(1),
+            "rid": In(1),
+            "rdata": In(data_width),
+            "rresp": In(2),
+            "rlast": In(1),
+            "rvalid": In(1),
+            "rready": Out(1),
+        }
+    )
+
+
 def axi_lite(addr_width: int) -> wiring.Signature:
     """AXI4-Lite with 32 data bits as the manager sees it."""
     return wiring.Signature(

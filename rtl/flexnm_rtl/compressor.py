@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
-from flexnm_rtl.arith import any_of, gate, magnitude
+from flexnm_rtl.arith import any_of, gate
+from flexnm_rtl.block_selection import BlockSelection
 from flexnm_rtl.config import Config
 from flexnm_rtl.pipeline import StageControl, delay
 from flexnm_rtl.positions import metadata_of, one_hot_sources
-from flexnm_rtl.selection import make_selector
 
 
 class Compressor(wiring.Component):
-    """Keeps exactly N of every M channels: those of largest magnitude, the lower channel first among equals.
+    """Keeps exactly N of every M channels; the rule is that of ``BlockSelection``.
 
-    ``i``: stream of ``layouts.dense_in``. Channels whose ``keep`` bit is clear count as 0; being the highest ones of
-    the block they lose every tie, so padding is never kept before a real channel.
-    ``o``: stream of ``layouts.compressed``: kept values in ascending channel order, metadata, ``last``.
-    Throughput: a block a cycle. Latency: ``latency`` cycles from the transfer at ``i`` to ``valid`` at ``o``
-    (registering and magnitudes 1, selection, compaction 1).
+    ``i``: stream of ``layouts.dense_in``. ``o``: stream of ``layouts.compressed``: kept values in ascending channel
+    order, metadata, ``last``. Throughput: a block a cycle. Latency: ``latency`` cycles from the transfer at ``i`` to
+    ``valid`` at ``o`` (selection, compaction 1).
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.selector = make_selector(cfg)
-        self.latency = 1 + self.selector.latency + 1
+        self.selection = BlockSelection(cfg)
+        self.latency = self.selection.latency + 1
         super().__init__(
             {
                 "i": In(stream.Signature(layouts.dense_in(cfg))),
@@ -38,35 +36,22 @@ class Compressor(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        m.submodules.control = control = StageControl(self.latency)
-        m.submodules.selector = selector = self.selector
+        m.submodules.selection = selection = self.selection
+        m.submodules.control = control = StageControl(1)
+        wiring.connect(m, wiring.flipped(self.i), selection.i)
+        marked = selection.o
         m.d.comb += [
-            control.i_valid.eq(self.i.valid),
-            self.i.ready.eq(control.i_ready),
+            control.i_valid.eq(marked.valid),
+            marked.ready.eq(control.i_ready),
             self.o.valid.eq(control.o_valid),
             control.o_ready.eq(self.o.ready),
-            selector.enable.eq(control.enable[1:-1]),
         ]
-        self._score(m, control.enable[0])
-
-        dense = Signal(cfg.block_bits)
-        m.d.comb += dense.eq(Cat(gate(keep, value) for keep, value in zip(self.i.p.keep, self.i.p.values, strict=True)))
-        dense = delay(m, control.enable[:-1], dense, "values")
-        last = delay(m, control.enable, self.i.p.last, "last")
-
-        sources = one_hot_sources(m, cfg, selector.mask, "source")
+        sources = one_hot_sources(m, cfg, marked.p.mask, "source")
+        dense = Value.cast(marked.p["values"])
         values = [dense.word_select(i, cfg.act_width) for i in range(cfg.m_group)]
         kept = Cat(any_of([gate(hit, values[n + d]) for d, hit in enumerate(row)]) for n, row in enumerate(sources))
-        m.d.comb += self.o.p.last.eq(last)
-        for field, value in (("values", kept), ("metadata", metadata_of(cfg, selector.mask, sources))):
-            register = delay(m, control.enable[-1:], value, f"out_{field}")
+        m.d.comb += self.o.p.last.eq(delay(m, control.enable, marked.p.last, "last"))
+        for field, value in (("values", kept), ("metadata", metadata_of(cfg, marked.p.mask, sources))):
+            register = delay(m, control.enable, value, f"out_{field}")
             m.d.comb += self.o.p.block[field].eq(register)
         return m
-
-    def _score(self, m: Module, enable: Signal) -> None:
-        """Register the score of every channel. The score is its magnitude; a padding channel scores 0."""
-        for i, value in enumerate(self.i.p.values):
-            score = Signal(self.cfg.score_width, name=f"score_{i}", reset_less=True)
-            with m.If(enable):
-                m.d.sync += score.eq(gate(self.i.p.keep[i], magnitude(value)))
-            m.d.comb += self.selector.scores[i].eq(score)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ MIN_WIDTH, MAX_WIDTH = 4, 16
 MAX_ARRAY_SIDE = 256
 MAX_K = 1 << 20
 MAX_T = 1 << 16
+MAX_OUTSTANDING = 256
+BUS_WIDTHS = (64, 128, 256, 512)
 
 # Requantisation parameters of one output, packed from the lowest bit up into a word of PARAMETER_BITS. The rule they
 # belong to stands in ``flexnm_model.requantize``.
@@ -71,6 +73,13 @@ def _require_int(name: str, value: object, low: int, high: int) -> None:
     )
 
 
+def _require_choice(name: str, value: object, choices: Sequence[int]) -> None:
+    _require(
+        isinstance(value, int) and not isinstance(value, bool) and value in choices,
+        f"{name}={value} is not possible: choose one of {', '.join(map(str, choices))}",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """An N:M activation-sparsity design.
@@ -88,6 +97,9 @@ class Config:
     acts_per_beat, weights_per_beat, results_per_beat: blocks of activations (tokens), outputs' blocks of weights, and
     results in a beat of the linear engine's streams; divide ``rows``, ``cols`` and ``cols``. 0 chooses: the smallest
     number that keeps the array busy (``act_ports``, ``weight_ports``), and a quarter of ``cols`` (``result_ports``).
+    bus_width: bits of the decode engine's memory bus. tile_beats: beats of a row of weights in memory, a power of two,
+    4096 bytes at most. outstanding: bursts the decode engine has under way at a time. address_width: bits of its
+    addresses.
 
     Raises ConfigError when a value is out of range or two of them contradict each other.
     """
@@ -106,6 +118,10 @@ class Config:
     acts_per_beat: int = 0
     weights_per_beat: int = 0
     results_per_beat: int = 0
+    bus_width: int = 128
+    tile_beats: int = 16
+    outstanding: int = 16
+    address_width: int = 32
 
     def __post_init__(self) -> None:
         _require_int("M", self.m_group, 2, MAX_GROUP)
@@ -132,6 +148,11 @@ class Config:
             _require_int(name, value, 0, side)
             choices = ", ".join(map(str, _divisors(side)))
             _require(not value or side % value == 0, f"{name}={value} does not divide {side}: choose one of {choices}")
+        _require_choice("BUS_WIDTH", self.bus_width, BUS_WIDTHS)
+        most = min(256, 4096 * 8 // self.bus_width)
+        _require_choice("TILE_BEATS", self.tile_beats, [1 << k for k in range(most.bit_length())])
+        _require_int("OUTSTANDING", self.outstanding, 2, MAX_OUTSTANDING)
+        _require_int("ADDRESS_WIDTH", self.address_width, 16, 64)
         object.__setattr__(self, "metadata", _member(Metadata, "METADATA", self.metadata))
         object.__setattr__(self, "selector", _member(Selector, "SELECTOR", self.selector))
 
@@ -254,6 +275,36 @@ class Config:
     def parameter_words(self) -> int:
         """Weight slots that hold the 64 parameter bits of one output, lowest bits first."""
         return ceil_div(PARAMETER_BITS, self.parameter_slice)
+
+    @property
+    def weights_per_bus(self) -> int:
+        """Weights in a beat of the decode engine's memory bus; a weight of 5 to 7 bits takes 8, of 9 to 15 bits 16."""
+        return self.bus_width // self.memory_weight_width
+
+    @property
+    def memory_weight_width(self) -> int:
+        """Bits of a weight in the decode engine's memory: 4, 8 or 16."""
+        return next(width for width in (4, 8, 16) if width >= self.weight_width)
+
+    @property
+    def decode_result_ports(self) -> int:
+        """Results in a beat of the decode engine's stream."""
+        return max(1, self.weights_per_bus // 4)
+
+    @property
+    def tile_outputs(self) -> int:
+        """Outputs of a tile of the decode engine: the weights of a row in memory."""
+        return self.tile_beats * self.weights_per_bus
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes from one row of the decode engine's weights to the next."""
+        return self.tile_beats * self.bus_width // 8
+
+    @property
+    def dense_slot_bytes(self) -> int:
+        """Bytes of a dense block of one token in the decode engine's stream."""
+        return ceil_div(self.block_bits, 8)
 
     def blocks(self, k: int) -> int:
         """Blocks of a token with ``k`` channels; the last one is padded with zeros."""

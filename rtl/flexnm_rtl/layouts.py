@@ -37,6 +37,11 @@ def dense_out(cfg: Config) -> data.StructLayout:
     return data.StructLayout({"values": activations(cfg), "last": unsigned(1)})
 
 
+def marked(cfg: Config) -> data.StructLayout:
+    """A dense block with its selection: ``values``, ``mask`` (bit i set: channel i is kept), ``last``."""
+    return data.StructLayout({"values": activations(cfg), "mask": unsigned(cfg.m_group), "last": unsigned(1)})
+
+
 def block(cfg: Config) -> data.StructLayout:
     """A compressed block: ``values`` (N signed kept values) and ``metadata`` (see ``flexnm_model.metadata``)."""
     return data.StructLayout({"values": kept_values(cfg), "metadata": unsigned(cfg.metadata_width)})

@@ -14,8 +14,8 @@ from flexnm_rtl.engine_layouts import act_beat, result_beat, weight_beat
 from flexnm_rtl.epilogue import Epilogue
 from flexnm_rtl.feeder import Feeder
 from flexnm_rtl.layouts import block
+from flexnm_rtl.linear_registers import LinearRegisters
 from flexnm_rtl.mac_array import MacArray
-from flexnm_rtl.register_file import RegisterFile
 from flexnm_rtl.registers import ADDRESS_BITS
 from flexnm_rtl.weight_loader import PARAMETER_SLOTS, WeightLoader
 
@@ -48,7 +48,7 @@ class LinearEngine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        m.submodules.registers = registers = RegisterFile(cfg)
+        m.submodules.registers = registers = LinearRegisters(cfg)
         m.submodules.acts = acts = ActLoader(cfg)
         m.submodules.weights = weights = WeightLoader(cfg)
         m.submodules.feeder = feeder = Feeder(cfg)
@@ -74,7 +74,7 @@ class LinearEngine(wiring.Component):
         self._count(m, registers, feeder)
         return m
 
-    def _streams(self, m: Module, registers: RegisterFile, acts: ActLoader, weights: WeightLoader) -> None:
+    def _streams(self, m: Module, registers: LinearRegisters, acts: ActLoader, weights: WeightLoader) -> None:
         for name, loader, port in (("acts", acts, self.s_axis_acts), ("weights", weights, self.s_axis_weights)):
             m.d.comb += [
                 loader.i.valid.eq(port.tvalid),
@@ -140,7 +140,7 @@ class LinearEngine(wiring.Component):
         with m.If(epilogue.start):
             m.d.sync += held.eq(0)
 
-    def _count(self, m: Module, registers: RegisterFile, feeder: Feeder) -> None:
+    def _count(self, m: Module, registers: LinearRegisters, feeder: Feeder) -> None:
         taken = Signal()
         idle = Signal()
         steps_left = Signal(range(self.cfg.steps + 1))

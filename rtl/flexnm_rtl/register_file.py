@@ -1,64 +1,69 @@
-"""The linear engine's registers behind AXI4-Lite; the map is in ``registers``."""
+"""Registers behind AXI4-Lite, made from a register map; what is common to the engines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.axi import axi_lite
 from flexnm_rtl.axi_lite import AxiLiteSubordinate
-from flexnm_rtl.config import Config, Metadata
-from flexnm_rtl.registers import ADDRESS_BITS, BY_NAME, IDENTIFICATION, REGISTERS, Access, Field
+from flexnm_rtl.config import Config
+from flexnm_rtl.registers import ADDRESS_BITS, Access, Field, RegisterMap
 
-COUNTERS = ("busy_cycles", "wait_acts", "wait_weights", "wait_results", "blocks")
-PACKET_ERRORS = ("acts_short", "acts_long", "weights_short", "weights_long")
-JOB_REGISTERS = tuple(register for register in REGISTERS if register.access is Access.JOB)
+_OWN_ERRORS = ("shape", "not_ready", "aborted")
 
 
-def identity(cfg: Config) -> dict[str, int]:
-    """Words of the registers that never change."""
+def common_identity(cfg: Config, registers: RegisterMap) -> dict[str, int]:
+    """Words of the read-only registers that both engines have, but for the identification."""
     major, minor, patch = (int(part) for part in version("flexnm").split(".")[:3])
-    n, m = cfg.n_keep, cfg.m_group
+    widths = {"act": cfg.act_width, "weight": cfg.weight_width, "acc": cfg.acc_width, "result": cfg.result_width}
     return {
-        "id": IDENTIFICATION,
-        "version": BY_NAME["version"].encode(patch=patch, minor=minor, major=major),
-        "pattern": BY_NAME["pattern"].encode(n=n, m=m, metadata=list(Metadata).index(cfg.metadata), lanes=cfg.lanes),
-        "array": BY_NAME["array"].encode(rows=cfg.rows, cols=cfg.cols),
-        "widths": BY_NAME["widths"].encode(
-            act=cfg.act_width, weight=cfg.weight_width, acc=cfg.acc_width, result=cfg.result_width
-        ),
-        "streams": BY_NAME["streams"].encode(acts=cfg.act_ports, weights=cfg.weight_ports, results=cfg.result_ports),
-        "t_max": cfg.tokens_max,
-        "t_max_dense": cfg.tokens_max_dense,
+        "version": registers["version"].encode(patch=patch, minor=minor, major=major),
+        "widths": registers["widths"].encode(**widths),
         "k_max": cfg.k_max,
     }
 
 
 class RegisterFile(wiring.Component):
-    """Job registers, commands, status, error flags, counters.
+    """Job registers, commands, status, error flags, counters of ``registers``.
 
+    identity: words of the registers that never change. limits: largest values of job fields, where a port needs fewer
+    bits than the register has; a job beyond them must not pass ``valid_job``.
     ``start``: set for a cycle when a job begins. ``abort``: set from the command until the job ends. ``busy``: a job
-    runs. ``done``: it ends in this cycle. Each job register drives a port of its name, the flags of ``mode`` one each.
-    ``count_x``: counter ``x`` goes up by one. ``error_x``: error flag ``x`` gets set.
+    runs. ``done``: it ends in this cycle. Each field of a job register drives a port of its name.
+    ``count_x``: counter ``x`` (a read-only register behind ``cycles``) goes up by one. ``error_x``: error flag ``x``
+    gets set.
     """
 
-    def __init__(self, cfg: Config) -> None:
+    def __init__(
+        self, cfg: Config, registers: RegisterMap, identity: Mapping[str, int], limits: Mapping[str, int]
+    ) -> None:
         self.cfg = cfg
+        self.map = registers
+        self.identity = identity
+        self.limits = limits
+        self.job_registers = [register for register in registers.values() if register.access is Access.JOB]
+        behind = registers["cycles"].offset
+        self.counters = [name for name, register in registers.items() if register.offset > behind]
+        self.errors = [field.name for field in registers["errors"].fields if field.name not in _OWN_ERRORS]
         ports: dict[str, Any] = {"s_axi": In(axi_lite(ADDRESS_BITS))}
         ports |= {"start": Out(1), "abort": Out(1), "busy": Out(1), "done": In(1)}
-        ports |= {f.name: Out(self._job_width(f)) for register in JOB_REGISTERS for f in register.fields}
-        ports |= {f"count_{name}": In(1) for name in COUNTERS}
-        ports |= {f"error_{name}": In(1) for name in PACKET_ERRORS}
+        ports |= {f.name: Out(self._job_width(f)) for register in self.job_registers for f in register.fields}
+        ports |= {f"count_{name}": In(1) for name in self.counters}
+        ports |= {f"error_{name}": In(1) for name in self.errors}
         super().__init__(ports)
 
+    def valid_job(self, words: Mapping[str, Any]) -> Value:
+        """Whether the engine can do the job that the job registers, ``words`` by name, ask for."""
+        raise NotImplementedError
+
     def _job_width(self, field: Field) -> int:
-        """Bits of a job port: what a job that starts can need, less than the register where the limit is lower."""
-        limits = {"tokens": self.cfg.tokens_max, "channels": self.cfg.k_max}
-        return min(field.width, limits.get(field.name, 1 << field.width).bit_length())
+        return min(field.width, self.limits.get(field.name, 1 << field.width).bit_length())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -66,15 +71,15 @@ class RegisterFile(wiring.Component):
         wiring.connect(m, wiring.flipped(self.s_axi), bus.bus)
         m.d.comb += bus.write_ok.eq(0)
         with m.Switch(bus.write_index):
-            for register in REGISTERS:
+            for register in self.map.values():
                 if register.access is not Access.READ_ONLY:
                     with m.Case(register.offset // 4):
                         m.d.comb += bus.write_ok.eq(~self.busy if register.access is Access.JOB else 1)
-        words: dict[str, Any] = {name: Const(word, 32) for name, word in identity(self.cfg).items()}
+        words: dict[str, Any] = {name: Const(word, 32) for name, word in self.identity.items()}
         words |= self._job_registers(m, bus)
         words |= self._control(m, bus, words) | self._counters(m)
         with m.Switch(bus.read_index):
-            for register in REGISTERS:
+            for register in self.map.values():
                 with m.Case(register.offset // 4):
                     m.d.comb += [bus.read_ok.eq(1), bus.read_data.eq(words[register.name])]
         return m
@@ -82,12 +87,12 @@ class RegisterFile(wiring.Component):
     def _written(self, m: Module, bus: AxiLiteSubordinate, name: str) -> Value:
         """Bits of a register that are written in this cycle."""
         hit = Signal(name=f"write_{name}")
-        m.d.comb += hit.eq(bus.write & bus.write_ok & (bus.write_index == BY_NAME[name].offset // 4))
+        m.d.comb += hit.eq(bus.write & bus.write_ok & (bus.write_index == self.map[name].offset // 4))
         return bus.write_mask & hit.replicate(32)
 
     def _job_registers(self, m: Module, bus: AxiLiteSubordinate) -> dict[str, Value]:
         words: dict[str, Value] = {}
-        for register in JOB_REGISTERS:
+        for register in self.job_registers:
             stored = [Signal(field.width, name=f"job_{field.name}") for field in register.fields]
             word = Cat(stored)
             mask = self._written(m, bus, register.name)[: len(word)]
@@ -99,14 +104,14 @@ class RegisterFile(wiring.Component):
     def _commands(self, m: Module, bus: AxiLiteSubordinate, name: str) -> dict[str, Value]:
         """Fields of a register to which a 1 is written in this cycle."""
         ones = self._written(m, bus, name) & bus.write_data
-        return {field.name: ones[field.low] for field in BY_NAME[name].fields}
+        return {field.name: ones[field.low] for field in self.map[name].fields}
 
     def _control(self, m: Module, bus: AxiLiteSubordinate, words: dict[str, Any]) -> dict[str, Any]:
         command = self._commands(m, bus, "control")
         finished = Signal()
         valid_job = Signal()
         m.d.comb += [
-            valid_job.eq(self._valid_job(words)),
+            valid_job.eq(self.valid_job(words)),
             self.start.eq(command["start"] & ~self.busy & valid_job),
         ]
         with m.If(self.done):
@@ -116,28 +121,20 @@ class RegisterFile(wiring.Component):
         with m.If(self.start):
             m.d.sync += [self.busy.eq(1), finished.eq(0)]
         causes = {
-            **{name: getattr(self, f"error_{name}") for name in PACKET_ERRORS},
+            **{name: getattr(self, f"error_{name}") for name in self.errors},
             "shape": command["start"] & ~self.busy & ~valid_job,
             "not_ready": command["start"] & self.busy,
             "aborted": command["abort"] & self.busy & ~self.done,
         }
         clear = self._commands(m, bus, "errors")
-        errors = {field.name: Signal(name=f"flag_{field.name}") for field in BY_NAME["errors"].fields}
+        errors = {field.name: Signal(name=f"flag_{field.name}") for field in self.map["errors"].fields}
         for name, flag in errors.items():
             m.d.sync += flag.eq(causes[name] | (flag & ~clear[name]))
         return {"control": 0, "status": Cat(self.busy, finished), "errors": Cat(errors.values())}
 
-    def _valid_job(self, words: dict[str, Any]) -> Value:
-        cfg = self.cfg
-        most_tokens = Mux(self.dense, cfg.tokens_max_dense, cfg.tokens_max)
-        tokens, channels, outputs = (words[name] for name in ("tokens", "channels", "outputs"))
-        sizes = (tokens != 0) & (channels != 0) & (outputs != 0)
-        fits = (tokens <= most_tokens) & (channels <= cfg.k_max)
-        return sizes & fits & ~(self.dense & self.compressed) & ~(self.requantize & ~self.parameters)
-
     def _counters(self, m: Module) -> dict[str, Value]:
         words: dict[str, Value] = {}
-        for name in ("cycles", *COUNTERS):
+        for name in ("cycles", *self.counters):
             counter = Signal(32, name=f"counter_{name}")
             with m.If(self.start):
                 m.d.sync += counter.eq(0)

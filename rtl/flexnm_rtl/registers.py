@@ -1,4 +1,4 @@
-"""The register map of the linear engine, standard library only: hardware, driver, headers and documents read it.
+"""The register maps of the engines, standard library only: hardware, driver, headers and documents read them.
 
 All registers have 32 bits and stand at multiples of 4. Bits that no field names read as 0 and ignore writes.
 """
@@ -6,10 +6,12 @@ All registers have 32 bits and stand at multiples of 4. Bits that no field names
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 ADDRESS_BITS = 8
-IDENTIFICATION = 0x464E4D31  # "FNM1"
+IDENTIFICATION = 0x464E4D31  # "FNM1", the linear engine
+DECODE_IDENTIFICATION = 0x464E4D44  # "FNMD", the decode engine
 
 
 class Access(enum.StrEnum):
@@ -70,9 +72,60 @@ def _flags(name: str, offset: int, access: Access, *flags: tuple[str, str]) -> R
     return Register(name, offset, access, tuple(Field(n, k, 1, text) for k, (n, text) in enumerate(flags)))
 
 
-REGISTERS: tuple[Register, ...] = (
-    _whole("id", 0x00, Access.READ_ONLY, f"identification, {IDENTIFICATION:#010x}"),
-    _bytes("version", 0x04, ("patch", "flexnm patch version"), ("minor", "minor version"), ("major", "major version")),
+RegisterMap = Mapping[str, Register]
+
+
+def _map(*registers: Register) -> RegisterMap:
+    return {register.name: register for register in registers}
+
+
+def _identification(word: int) -> Register:
+    return _whole("id", 0x00, Access.READ_ONLY, f"identification, {word:#010x}")
+
+
+_VERSION = _bytes(
+    "version", 0x04, ("patch", "flexnm patch version"), ("minor", "minor version"), ("major", "major version")
+)
+_WIDTHS = _bytes(
+    "widths",
+    0x10,
+    ("act", "bits of an activation"),
+    ("weight", "bits of a weight"),
+    ("acc", "bits of an accumulator"),
+    ("result", "bits of an exact result in the stream"),
+)
+_K_MAX = _whole("k_max", 0x20, Access.READ_ONLY, "largest channels of a job")
+_CONTROL = _flags(
+    "control",
+    0x40,
+    Access.COMMAND,
+    ("start", "start a job with the shape and mode of the job registers"),
+    ("abort", "end the job at once: what is missing of its operands counts as zeros"),
+)
+_STATUS = _flags(
+    "status",
+    0x44,
+    Access.READ_ONLY,
+    ("busy", "a job is running"),
+    ("done", "the last job has ended; cleared by start"),
+)
+_SHAPE = ("shape", "start refused: a size of 0 or beyond the largest, or modes that exclude each other")
+_NOT_READY = ("not_ready", "start refused: a job is running")
+_ABORTED = ("aborted", "a job was ended by abort")
+_ACT_ERRORS = (
+    ("acts_short", "the activation packet ended early; zeros took the place of what was missing"),
+    ("acts_long", "the activation packet went on too long; the rest was thrown away"),
+)
+_SIZES = (
+    _whole("tokens", 0x50, Access.JOB, "T, tokens of the job", 17),
+    _whole("channels", 0x54, Access.JOB, "K, input channels of the job", 21),
+    _whole("outputs", 0x58, Access.JOB, "O, outputs of the job", 24),
+)
+_CYCLES = _whole("cycles", 0x80, Access.READ_ONLY, "cycles from start to the last result")
+
+BY_NAME = _map(
+    _identification(IDENTIFICATION),
+    _VERSION,
     _bytes(
         "pattern",
         0x08,
@@ -87,14 +140,7 @@ REGISTERS: tuple[Register, ...] = (
         Access.READ_ONLY,
         (Field("rows", 0, 16, "tokens at a time"), Field("cols", 16, 16, "outputs at a time")),
     ),
-    _bytes(
-        "widths",
-        0x10,
-        ("act", "bits of an activation"),
-        ("weight", "bits of a weight"),
-        ("acc", "bits of an accumulator"),
-        ("result", "bits of an exact result in the stream"),
-    ),
+    _WIDTHS,
     Register(
         "streams",
         0x14,
@@ -107,36 +153,21 @@ REGISTERS: tuple[Register, ...] = (
     ),
     _whole("t_max", 0x18, Access.READ_ONLY, "largest tokens of a sparse job"),
     _whole("t_max_dense", 0x1C, Access.READ_ONLY, "largest tokens of a dense job"),
-    _whole("k_max", 0x20, Access.READ_ONLY, "largest channels of a job"),
-    _flags(
-        "control",
-        0x40,
-        Access.COMMAND,
-        ("start", "start a job with the shape and mode of the job registers"),
-        ("abort", "end the job at once: what is missing of its packets counts as zeros"),
-    ),
-    _flags(
-        "status",
-        0x44,
-        Access.READ_ONLY,
-        ("busy", "a job is running"),
-        ("done", "the last job has ended; cleared by start"),
-    ),
+    _K_MAX,
+    _CONTROL,
+    _STATUS,
     _flags(
         "errors",
         0x48,
         Access.CLEAR,
-        ("acts_short", "the activation packet ended early; zeros took the place of what was missing"),
-        ("acts_long", "the activation packet went on too long; the rest was thrown away"),
+        *_ACT_ERRORS,
         ("weights_short", "the weight packet ended early"),
         ("weights_long", "the weight packet went on too long"),
-        ("shape", "start refused: a size of 0 or beyond the largest, or modes that exclude each other"),
-        ("not_ready", "start refused: a job is running"),
-        ("aborted", "a job was ended by abort"),
+        _SHAPE,
+        _NOT_READY,
+        _ABORTED,
     ),
-    _whole("tokens", 0x50, Access.JOB, "T, tokens of the job", 17),
-    _whole("channels", 0x54, Access.JOB, "K, input channels of the job", 21),
-    _whole("outputs", 0x58, Access.JOB, "O, outputs of the job", 24),
+    *_SIZES,
     _flags(
         "mode",
         0x5C,
@@ -146,12 +177,68 @@ REGISTERS: tuple[Register, ...] = (
         ("parameters", "each tile of weights starts with its outputs' parameters; their bias is added"),
         ("requantize", "results are requantised; needs parameters"),
     ),
-    _whole("cycles", 0x80, Access.READ_ONLY, "cycles from start to the last result"),
+    _CYCLES,
     _whole("busy_cycles", 0x84, Access.READ_ONLY, "cycles in which the array multiplied"),
     _whole("wait_acts", 0x88, Access.READ_ONLY, "cycles in which the array waited for activations"),
     _whole("wait_weights", 0x8C, Access.READ_ONLY, "cycles in which it waited for weights"),
     _whole("wait_results", 0x90, Access.READ_ONLY, "cycles in which it waited for results to leave"),
     _whole("blocks", 0x94, Access.READ_ONLY, "blocks of channels the array has taken, for all rows and columns"),
 )
+"""Registers of the linear engine by name."""
 
-BY_NAME = {register.name: register for register in REGISTERS}
+REGISTERS = tuple(BY_NAME.values())
+
+DECODE = _map(
+    _identification(DECODE_IDENTIFICATION),
+    _VERSION,
+    _bytes(
+        "pattern",
+        0x08,
+        ("n", "channels kept of a block unless the job says otherwise"),
+        ("m", "channels of a block"),
+        ("tokens", "tokens at a time, less one"),
+        ("outstanding", "bursts under way at a time, less one"),
+    ),
+    Register(
+        "memory",
+        0x0C,
+        Access.READ_ONLY,
+        (
+            Field("bus_bytes", 0, 8, "bytes of the memory bus"),
+            Field("tile_beats", 8, 10, "beats of a row of weights"),
+            Field("weight_width", 20, 5, "bits of a weight in memory"),
+            Field("results", 25, 7, "results in a beat of the stream"),
+        ),
+    ),
+    _WIDTHS,
+    _K_MAX,
+    _CONTROL,
+    _STATUS,
+    _flags(
+        "errors",
+        0x48,
+        Access.CLEAR,
+        *_ACT_ERRORS,
+        _SHAPE,
+        _NOT_READY,
+        _ABORTED,
+        ("bus_error", "the memory answered with an error; the job went on without reading"),
+        ("outside", "a row would not have been in the weight region; the job went on without reading"),
+    ),
+    *_SIZES,
+    _flags("mode", 0x5C, Access.JOB, ("dense", "read the weights of all channels")),
+    _whole("keep", 0x60, Access.JOB, "N of the job, 1 to M", 6),
+    _whole("base_low", 0x64, Access.JOB, "address of the weights, a multiple of a row's bytes; bits 31 to 0"),
+    _whole("base_high", 0x68, Access.JOB, "bits 63 to 32"),
+    _whole("limit_low", 0x6C, Access.JOB, "first address after the weight region; bits 31 to 0"),
+    _whole("limit_high", 0x70, Access.JOB, "bits 63 to 32"),
+    _CYCLES,
+    _whole("rows", 0x84, Access.READ_ONLY, "rows of weights read"),
+    _whole("beats", 0x88, Access.READ_ONLY, "beats of weights multiplied"),
+    _whole("wait_memory", 0x8C, Access.READ_ONLY, "cycles in which the multipliers waited for the memory"),
+    _whole("wait_results", 0x90, Access.READ_ONLY, "cycles in which they waited for sums to settle or to leave"),
+)
+"""Registers of the decode engine by name."""
+
+REGISTER_MAPS: Mapping[str, RegisterMap] = {"linear": BY_NAME, "decode": DECODE}
+"""Register maps by the name of the unit."""

@@ -21,15 +21,15 @@ class RadixSelector(SelectorBase):
     Latency: ``ceil(score_width / 2) + 1`` cycles (two bits a stage; ties).
     """
 
-    def __init__(self, n_keep: int, m_group: int, score_width: int) -> None:
+    def __init__(self, n_keep: int, m_group: int, score_width: int, *, runtime_n: bool = False) -> None:
         stages = ceil_div(score_width, BITS_A_STAGE)
-        super().__init__(n_keep, m_group, score_width, latency=stages + 1)
+        super().__init__(n_keep, m_group, score_width, latency=stages + 1, runtime_n=runtime_n)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         chosen: Value = Signal(self.m_group, name="chosen_init")
         tied: Value = Signal(self.m_group, name="tied_init", init=-1)
-        room: Value = Signal(bits_for(self.n_keep + 1), name="room_init", init=self.n_keep)
+        room: Value = self._keep()
         planes = [Signal(self.m_group, name=f"plane_{b}") for b in range(self.score_width)]
         for b, plane in enumerate(planes):
             for i in range(self.m_group):

@@ -15,8 +15,8 @@ class RankSelector(SelectorBase):
     Latency: 2 cycles (M(M-1)/2 comparators; rank counters).
     """
 
-    def __init__(self, n_keep: int, m_group: int, score_width: int) -> None:
-        super().__init__(n_keep, m_group, score_width, latency=2)
+    def __init__(self, n_keep: int, m_group: int, score_width: int, *, runtime_n: bool = False) -> None:
+        super().__init__(n_keep, m_group, score_width, latency=2, runtime_n=runtime_n)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -31,6 +31,6 @@ class RankSelector(SelectorBase):
         for i in range(self.m_group):
             lost = [beats[j, i] for j in range(i)] + [~beats[i, j] for j in range(i + 1, self.m_group)]
             with m.If(self.enable[1]):
-                m.d.sync += kept[i].eq(popcount(lost) < self.n_keep)
+                m.d.sync += kept[i].eq(popcount(lost) < self._keep())
         m.d.comb += self.mask.eq(kept)
         return m

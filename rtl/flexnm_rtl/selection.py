@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import unsigned
+from typing import Any
+
+from amaranth.hdl import Const, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from flexnm_rtl.config import Config, Selector
+from flexnm_rtl.config import Config, Selector, bits_for
 
 RANK_MAX_GROUP = 16
 """Largest M for which ``auto`` takes the comparator matrix, whose size grows with M squared."""
@@ -17,21 +19,29 @@ class SelectorBase(wiring.Component):
 
     ``scores``: M unsigned scores of ``score_width`` bits, channel 0 lowest. ``enable``: one bit per register stage;
     bit k loads stage k. ``mask``: bit i set when channel i is kept, from a register, ``latency`` enables later.
-    A block takes one cycle per stage, and a new one can enter in every cycle.
+    A block takes one cycle per stage, and a new one can enter in every cycle. ``runtime_n``: how many are kept is the
+    port ``n``, 1 .. M, which must not change while blocks are under way; ``n_keep`` is then not used.
     """
 
-    def __init__(self, n_keep: int, m_group: int, score_width: int, *, latency: int) -> None:
+    def __init__(self, n_keep: int, m_group: int, score_width: int, *, latency: int, runtime_n: bool = False) -> None:
         self.n_keep = n_keep
+        self.runtime_n = runtime_n
         self.m_group = m_group
         self.score_width = score_width
         self.latency = latency
+        ports: dict[str, Any] = {"n": In(range(m_group + 1))} if runtime_n else {}
         super().__init__(
-            {
+            ports
+            | {
                 "scores": In(data.ArrayLayout(unsigned(score_width), m_group)),
                 "enable": In(latency),
                 "mask": Out(m_group),
             }
         )
+
+    def _keep(self) -> Value:
+        """How many are kept."""
+        return self.n if self.runtime_n else Const(self.n_keep, bits_for(self.n_keep + 1))
 
 
 def resolve_selector(cfg: Config) -> Selector:
@@ -41,8 +51,8 @@ def resolve_selector(cfg: Config) -> Selector:
     return Selector.RANK if cfg.m_group <= RANK_MAX_GROUP else Selector.RADIX
 
 
-def make_selector(cfg: Config) -> SelectorBase:
-    """The selector of a configuration."""
+def make_selector(cfg: Config, *, runtime_n: bool = False) -> SelectorBase:
+    """The selector of a configuration; ``runtime_n``: with N as a port."""
     from flexnm_rtl.select_radix import RadixSelector
     from flexnm_rtl.select_rank import RankSelector
 
@@ -50,4 +60,4 @@ def make_selector(cfg: Config) -> SelectorBase:
         Selector.RANK: RankSelector,
         Selector.RADIX: RadixSelector,
     }
-    return kinds[resolve_selector(cfg)](cfg.n_keep, cfg.m_group, cfg.score_width)
+    return kinds[resolve_selector(cfg)](cfg.n_keep, cfg.m_group, cfg.score_width, runtime_n=runtime_n)

@@ -12,28 +12,30 @@ from typing import Protocol
 
 import torch
 from flexnm_rtl.config import Config, ConfigError, Metadata, ceil_div
-from flexnm_rtl.registers import BY_NAME, IDENTIFICATION
+from flexnm_rtl.registers import BY_NAME, IDENTIFICATION, RegisterMap
 
 from flexnm_model import packing
 from flexnm_model.compress import compress
 from flexnm_model.packing import Bytes
 from flexnm_model.requantize import Requantization, parameter_bits
 
-COUNTERS = ("cycles", "busy_cycles", "wait_acts", "wait_weights", "wait_results", "blocks")
-
 
 class DeviceError(RuntimeError):
     """The engine did not do what it was asked; one line that says what it reported."""
 
 
-class Backend(Protocol):
-    """What the driver needs of an engine."""
+class RegisterBus(Protocol):
+    """Register accesses of an engine."""
 
     def read(self, offset: int) -> int:
         """The word of the register at byte ``offset``. Raises DeviceError on an error response."""
 
     def write(self, offset: int, value: int) -> None:
         """Write the register at byte ``offset``. Raises DeviceError on an error response."""
+
+
+class Backend(RegisterBus, Protocol):
+    """What ``LinearDriver`` needs of an engine."""
 
     def transfer(self, acts: Bytes, weights: Bytes, result_bytes: int) -> Bytes:
         """Send both packets, each ended by TLAST, and return the result packet of up to ``result_bytes``."""
@@ -57,21 +59,60 @@ class JobResult:
     counters: Mapping[str, int]
 
 
-class LinearDriver:
-    """Computes layers on an engine. ``cfg``: the configuration it was built with; the engine is asked to confirm."""
+class RegisterDriver:
+    """What the drivers of both engines do with registers. registers: the engine's map."""
 
-    def __init__(self, backend: Backend, cfg: Config) -> None:
-        """Raises DeviceError when the engine is no flexnm engine or has another configuration."""
-        self.backend = backend
-        self.cfg = cfg
+    def __init__(self, bus: RegisterBus, registers: RegisterMap) -> None:
+        self.bus = bus
+        self.registers = registers
+
+    def counters(self) -> dict[str, int]:
+        """The counters of the last job."""
+        first = self.registers["cycles"].offset
+        return {name: self._read(name) for name, register in self.registers.items() if register.offset >= first}
+
+    def _confirm(self, identification: int, expected: Mapping[str, Mapping[str, int]]) -> None:
         found = self._read("id")
-        if found != IDENTIFICATION:
-            raise DeviceError(f"no flexnm engine here: identification {found:#010x}, not {IDENTIFICATION:#010x}")
-        for register, fields in self._expected().items():
+        if found != identification:
+            raise DeviceError(f"no such flexnm engine here: identification {found:#010x}, not {identification:#010x}")
+        for register, fields in expected.items():
             read = self._fields(register)
             wrong = {name: read[name] for name in fields if read[name] != fields[name]}
             if wrong:
-                raise DeviceError(f"the engine has another configuration: {register} {wrong}, not {fields}")
+                raise DeviceError(f"the engine has another configuration: {register} {wrong}, not {dict(fields)}")
+
+    def _start(self, **job: int) -> None:
+        """Write the job registers, clear the error flags, start. Raises DeviceError when the engine refuses."""
+        for name, value in job.items():
+            self._write(name, value)
+        self._write("errors", 0xFFFFFFFF)
+        self._write("control", self.registers["control"].encode(start=1))
+        self._check_errors()
+
+    def _check_errors(self) -> None:
+        flags = [name for name, value in self._fields("errors").items() if value]
+        if flags:
+            raise DeviceError(f"the engine reports {', '.join(flags)}")
+
+    def _read(self, name: str) -> int:
+        return self.bus.read(self.registers[name].offset)
+
+    def _fields(self, name: str) -> dict[str, int]:
+        return self.registers[name].decode(self._read(name))
+
+    def _write(self, name: str, value: int) -> None:
+        self.bus.write(self.registers[name].offset, value)
+
+
+class LinearDriver(RegisterDriver):
+    """Computes layers on an engine. ``cfg``: the configuration it was built with; the engine is asked to confirm."""
+
+    def __init__(self, backend: Backend, cfg: Config) -> None:
+        """Raises DeviceError when the engine is no linear engine or has another configuration."""
+        super().__init__(backend, BY_NAME)
+        self.backend = backend
+        self.cfg = cfg
+        self._confirm(IDENTIFICATION, self._expected())
 
     def _expected(self) -> dict[str, dict[str, int]]:
         cfg = self.cfg
@@ -124,21 +165,16 @@ class LinearDriver:
             counters.update(self.counters())
         return JobResult(torch.cat(parts), dict(counters))
 
-    def counters(self) -> dict[str, int]:
-        """The counters of the last job."""
-        return {name: self._read(name) for name in COUNTERS}
-
     def _job(self, x: torch.Tensor, weights: Weights, mode: dict[str, int]) -> torch.Tensor:
         cfg = self.cfg
         sparse = mode["compressed"]
         acts = packing.pack_compressed(compress(x, cfg), cfg) if sparse else packing.pack_acts(x, cfg)
-        self._write("tokens", x.shape[0])
-        self._write("channels", weights.channels)
-        self._write("outputs", weights.outputs)
-        self._write("mode", BY_NAME["mode"].encode(**mode))
-        self._write("errors", 0xFFFFFFFF)
-        self._write("control", BY_NAME["control"].encode(start=1))
-        self._check_errors()
+        self._start(
+            tokens=x.shape[0],
+            channels=weights.channels,
+            outputs=weights.outputs,
+            mode=BY_NAME["mode"].encode(**mode),
+        )
         scaled = bool(mode["requantize"])
         width = cfg.requantized_width if scaled else cfg.result_width
         expected = ceil_div(weights.outputs, cfg.cols) * cfg.cols * x.shape[0] * width // 8
@@ -146,22 +182,8 @@ class LinearDriver:
         self._check_errors()
         return packing.unpack_results(packet, x.shape[0], weights.outputs, cfg, requantized=scaled)
 
-    def _check_errors(self) -> None:
-        flags = [name for name, value in self._fields("errors").items() if value]
-        if flags:
-            raise DeviceError(f"the engine reports {', '.join(flags)}")
-
     def _check_channels(self, channels: int) -> None:
         if channels > self.cfg.k_max:
             raise ConfigError(
                 f"K={channels} exceeds the engine's K_MAX={self.cfg.k_max}: build one with a larger K_MAX"
             )
-
-    def _read(self, name: str) -> int:
-        return self.backend.read(BY_NAME[name].offset)
-
-    def _fields(self, name: str) -> dict[str, int]:
-        return BY_NAME[name].decode(self._read(name))
-
-    def _write(self, name: str, value: int) -> None:
-        self.backend.write(BY_NAME[name].offset, value)

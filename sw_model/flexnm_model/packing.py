@@ -34,9 +34,9 @@ def pack_acts(x: torch.Tensor, cfg: Config) -> Bytes:
 
     Raises ConfigError for another shape or numbers out of range.
     """
-    _check_matrix("activations", x, cfg.act_width)
-    slots = _slots(_blocks(x, cfg.rows, cfg.m_group), cfg.act_width, cfg.act_slot_bytes)
-    return slots.reshape(-1)
+    check_matrix("activations", x, cfg.act_width)
+    packed = slots(blocks_of(x, cfg.rows, cfg.m_group), cfg.act_width, cfg.act_slot_bytes)
+    return packed.reshape(-1)
 
 
 def pack_compressed(compressed: Compressed, cfg: Config) -> Bytes:
@@ -63,13 +63,13 @@ def pack_weights(w: torch.Tensor, cfg: Config, parameters: Sequence[int] | None 
     parameters: the 64 bits of each output (``requantize.parameter_bits``) for a job in parameter mode.
     Raises ConfigError for another shape or numbers out of range.
     """
-    _check_matrix("weights", w, cfg.weight_width)
-    slots = _slots(_blocks(w, cfg.cols, cfg.m_group), cfg.weight_width, cfg.weight_slot_bytes)
+    check_matrix("weights", w, cfg.weight_width)
+    packed = slots(blocks_of(w, cfg.cols, cfg.m_group), cfg.weight_width, cfg.weight_slot_bytes)
     if parameters is not None:
         if len(parameters) != w.shape[0]:
             raise ConfigError(f"{len(parameters)} parameter words for {w.shape[0]} outputs: one each is needed")
-        slots = np.concatenate([_parameter_slots(parameters, slots.shape[0], cfg), slots], axis=1)
-    return np.ascontiguousarray(slots).reshape(-1)
+        packed = np.concatenate([_parameter_slots(parameters, packed.shape[0], cfg), packed], axis=1)
+    return np.ascontiguousarray(packed).reshape(-1)
 
 
 def unpack_results(data: Bytes, tokens: int, outputs: int, cfg: Config, *, requantized: bool = False) -> torch.Tensor:
@@ -83,28 +83,29 @@ def unpack_results(data: Bytes, tokens: int, outputs: int, cfg: Config, *, requa
     return torch.from_numpy(numbers[:, :outputs].astype(np.int64))
 
 
-def _check_matrix(name: str, values: torch.Tensor, width: int) -> None:
+def check_matrix(name: str, values: torch.Tensor, width: int) -> None:
+    """Raise ConfigError unless ``values`` is a matrix of integers of ``width`` bits, with elements."""
     if values.dim() != 2 or 0 in values.shape:
         raise ConfigError(f"{name} of shape {tuple(values.shape)} cannot be packed: a matrix with elements is needed")
     check_range(name, values, width)
 
 
-def _blocks(values: torch.Tensor, side: int, m: int) -> Integers:
+def blocks_of(values: torch.Tensor, side: int, m: int) -> Integers:
     """(S, K) -> (tiles, blocks, side, m), zeros where tiles and blocks go beyond S and K."""
     padded = torch.nn.functional.pad(values.to(torch.int32), (0, -values.shape[1] % m, 0, -values.shape[0] % side))
     tiles: Integers = padded.view(-1, side, padded.shape[1] // m, m).transpose(1, 2).numpy()
     return tiles
 
 
-def _slots(blocks: Integers, width: int, slot_bytes: int) -> Bytes:
+def slots(blocks: Integers, width: int, slot_bytes: int) -> Bytes:
     """(…, elements) of ``width`` bits -> (…, slot_bytes)."""
     if width in (8, 16):
         packed = np.ascontiguousarray(blocks.astype(f"<i{width // 8}")).view(np.uint8)
     else:
         packed = np.packbits(_bits(blocks, width), axis=-1, bitorder="little")
-    slots = np.zeros((*packed.shape[:-1], slot_bytes), dtype=np.uint8)
-    slots[..., : packed.shape[-1]] = packed
-    return slots
+    padded = np.zeros((*packed.shape[:-1], slot_bytes), dtype=np.uint8)
+    padded[..., : packed.shape[-1]] = packed
+    return padded
 
 
 def _bits(values: Integers, width: int) -> Bytes:
@@ -117,10 +118,10 @@ def _parameter_slots(parameters: Sequence[int], tiles: int, cfg: Config) -> Byte
     """(tiles, parameter_words, cols, weight_slot_bytes); an output's lowest bits are in the first word."""
     share, words = cfg.parameter_slice, cfg.parameter_words
     padded = [*parameters, *[0] * (tiles * cfg.cols - len(parameters))]
-    slots = np.zeros((tiles, words, cfg.cols, cfg.weight_slot_bytes), dtype=np.uint8)
+    words_of = np.zeros((tiles, words, cfg.cols, cfg.weight_slot_bytes), dtype=np.uint8)
     for output, value in enumerate(padded):
         for word in range(words):
             part = value >> (word * share) & ((1 << share) - 1)
             raw = part.to_bytes(cfg.weight_slot_bytes, "little")
-            slots[output // cfg.cols, word, output % cfg.cols] = np.frombuffer(raw, dtype=np.uint8)
-    return slots
+            words_of[output // cfg.cols, word, output % cfg.cols] = np.frombuffer(raw, dtype=np.uint8)
+    return words_of

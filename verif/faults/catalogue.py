@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decode_faults import DECODE_FAULTS
 from engine_faults import ENGINE_FAULTS
 from fault import Fault
 
@@ -16,8 +17,8 @@ UNIT_FAULTS = [
     Fault(
         "rank: one channel too many",
         "select_rank.py",
-        "popcount(lost) < self.n_keep",
-        "popcount(lost) <= self.n_keep",
+        "popcount(lost) < self._keep()",
+        "popcount(lost) <= self._keep()",
         "compressor-n2m4",
     ),
     Fault(
@@ -44,14 +45,14 @@ UNIT_FAULTS = [
     ),
     Fault(
         "compressor: padding competes",
-        "compressor.py",
+        "block_selection.py",
         "gate(self.i.p.keep[i], magnitude(value))",
         "magnitude(value)",
         "compressor-n3m5",
     ),
     Fault(
         "compressor: last a stage early",
-        "compressor.py",
+        "block_selection.py",
         "delay(m, control.enable, self.i.p.last",
         "delay(m, control.enable[1:], self.i.p.last",
         "compressor-n2m4",
@@ -59,7 +60,7 @@ UNIT_FAULTS = [
     Fault(
         "compressor: last lost",
         "compressor.py",
-        "self.o.p.last.eq(last)",
+        'self.o.p.last.eq(delay(m, control.enable, marked.p.last, "last"))',
         "self.o.p.last.eq(0)",
         "compressor-n2m4",
     ),
@@ -199,4 +200,4 @@ UNIT_FAULTS = [
     ),
 ]
 
-FAULTS = [*UNIT_FAULTS, *ENGINE_FAULTS]
+FAULTS = [*UNIT_FAULTS, *ENGINE_FAULTS, *DECODE_FAULTS]

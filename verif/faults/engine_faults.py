@@ -229,7 +229,7 @@ ENGINE_FAULTS = [
     ),
     _fault(
         "registers: dense jobs may have too many tokens",
-        "register_file.py",
+        "linear_registers.py",
         "Mux(self.dense, cfg.tokens_max_dense, cfg.tokens_max)",
         "cfg.tokens_max",
     ),

@@ -59,7 +59,7 @@ def llm(
     Writes llm.json and llm.html. If interrupted, run it again: finished layers are kept. Exit status 1 when any
     number differs.
     """
-    cfg = _config(preset_name, pattern, rows=rows, cols=cols, lanes=lanes, k_max=k_max)
+    cfg = config_of(preset_name, pattern, rows=rows, cols=cols, lanes=lanes, k_max=k_max)
     chosen = None if layers == "all" else [name.strip() for name in layers.split(",") if name.strip()]
     if chosen == []:
         raise ConfigError("no layer is named: write LAYERS=all, or names like layers.15.mlp.down_proj")
@@ -70,7 +70,7 @@ def llm(
     from flexnm_tb import llm_report, llm_run
 
     try:
-        with _progress() as advance:
+        with progress() as advance:
             outcome = llm_run.run_llm(
                 cfg,
                 layers=chosen,
@@ -86,15 +86,15 @@ def llm(
     except DeviceError as error:
         click.echo(f"flexnm: error: {error}", err=True)
         return 1
-    command = f"flexnm {click.get_current_context().info_name} " + _arguments(click.get_current_context())
+    command = f"flexnm {click.get_current_context().info_name} " + arguments(click.get_current_context())
     files = llm_report.write(outcome, cfg, command.strip(), Path(out))
     _print(outcome, cfg)
     click.echo(f"report: {files[1]}, {files[0]}")
     return 0 if outcome.good else 1
 
 
-def _config(preset_name: str, pattern: str | None, lanes: int | None, **settings: int | None) -> Config:
-    """The configuration; the preset's lanes stay where they divide the pattern's N."""
+def config_of(preset_name: str, pattern: str | None, lanes: int | None, **settings: int | None) -> Config:
+    """The configuration; the preset's lanes stay where they divide the pattern's N. settings: of ``make_config``."""
     from flexnm_model.perplexity import parse_patterns
 
     if pattern is None:
@@ -109,7 +109,7 @@ def _config(preset_name: str, pattern: str | None, lanes: int | None, **settings
     )
 
 
-def _arguments(context: click.Context) -> str:
+def arguments(context: click.Context) -> str:
     """The options that were given, as they are written."""
     written = []
     for parameter in context.command.params:
@@ -121,7 +121,7 @@ def _arguments(context: click.Context) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Position], None]]:
+def progress() -> Iterator[Callable[[Position], None]]:
     """A bar on standard error; yields what moves it."""
     columns = (TextColumn("{task.description:26}"), BarColumn(None), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=Console(stderr=True), expand=True) as progress:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from flexnm_model.driver import COUNTERS
 from flexnm_model.matmul import sparse_matmul
 from flexnm_model.quantize import Quantized
 from flexnm_rtl.config import Config
@@ -92,22 +91,21 @@ class LayerRun:
     def multiply(self, name: str, x: torch.Tensor) -> tuple[HardwareLayer, bool]:
         """The engine's result for a layer, and whether it was stored."""
         w = self.weights[name].q
-        operands = fingerprint(x, w)
-        known = None if self.fresh else self.store.load(name, operands)
-        if known is not None:
-            return known, True
-        before, began = self.pool.cycles, time.perf_counter()
-        self.started = self.started or began
-        result = self.pool.multiply(x, w, lambda: self.report(name, self.pool.cycles - before))
-        layer = HardwareLayer(result.sums, result.counters, result.jobs, time.perf_counter() - began)
-        self.store.save(name, operands, layer, self.cfg.result_width)
-        return layer, False
+
+        def compute() -> HardwareLayer:
+            before, began = self.pool.cycles, time.perf_counter()
+            self.started = self.started or began
+            result = self.pool.multiply(x, w, lambda: self.report(name, self.pool.cycles - before))
+            return HardwareLayer(result.sums, result.counters, result.jobs, time.perf_counter() - began)
+
+        width = self.cfg.result_width
+        return self.store.obtain(name, fingerprint(x, w), compute, result_width=width, fresh=self.fresh)
 
     def add(self, name: str, layer: HardwareLayer, cached: bool, model: torch.Tensor) -> None:
         """Note a finished layer; model: the software model's sums."""
         tokens, outputs = layer.sums.shape
         channels = self.weights[name].q.shape[1]
-        counted = {field: layer.counters[field] for field in COUNTERS if field != "blocks"}
+        counted = {field: count for field, count in layer.counters.items() if field != "blocks"}
         compressed = self.cfg.blocks(channels) * self.cfg.compressed_bits
         row = LayerRow(
             layer=name, tokens=tokens, channels=channels, outputs=outputs, jobs=layer.jobs, **counted,

@@ -22,7 +22,7 @@ from flexnm_tb.llm_run import Outcome
 JSON_FILE, HTML_FILE = "llm.json", "llm.html"
 WAITS = ("wait_acts", "wait_weights", "wait_results")
 
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:68rem;margin:2rem auto;padding:0 1rem;color:#222}
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:68rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:1rem 0}
 th,td{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}
 .bad{color:#b00020;font-weight:bold}.good{color:#1b7837}img{max-width:100%}"""
@@ -123,11 +123,11 @@ def _page(outcome: Outcome, cfg: Config, command: str) -> str:
     losses = [[name, f"{value:.6f}"] for name, value in outcome.perplexity.items()]
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>flexnm: {html.escape(outcome.model)} on the RTL</title>
-<style>{_STYLE}</style></head><body>
+<style>{STYLE}</style></head><body>
 <h1>{html.escape(outcome.model)} on the RTL</h1>
 <p class="{"good" if outcome.good else "bad"}">{verdict}</p>
 <p>{facts}</p><p>Made by <code>{html.escape(command)}</code></p>
-<h2>Perplexity on these tokens</h2>{_html_table(["format", "perplexity"], losses)}{_plot(_perplexity, outcome)}
+<h2>Perplexity on these tokens</h2>{html_table(["format", "perplexity"], losses)}{_plot(_perplexity, outcome)}
 <h2>Projections</h2>{_plot(_ratios, outcome)}{_plot(_overhead, outcome)}
 <h2>Layers</h2>{_plot(_cycles, outcome)}{_layer_table(outcome.rows)}
 </body></html>
@@ -144,10 +144,12 @@ def _layer_table(rows: list[LayerRow]) -> str:
         waits = [row.wait_acts, row.wait_weights, row.wait_results]
         last = [row.mismatches, f"{row.compression:.3f}", "yes" if row.cached else ""]
         lines.append([row.layer, *map(str, [*numbers, *shares, *waits, *last])])
-    return _html_table(header, lines)
+    return html_table(header, lines)
 
 
-def _html_table(header: list[str], lines: list[list[str]]) -> str:
+def html_table(header: list[str], lines: list[list[str]]) -> str:
+    """A table element; texts are escaped."""
+
     def cells(tag: str, texts: list[str]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>\n"
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from flexnm_model import driver, llm, packing, text
@@ -24,6 +25,8 @@ from flexnm_tb.llm_layers import Advance, CheckedLinear, LayerRow, LayerRun, Pos
 from flexnm_tb.llm_store import LayerStore
 
 FLOAT = "float dense"
+SOURCES = (driver, packing, engine, pool)
+"""The sums pass through these modules."""
 
 
 @dataclass(frozen=True)
@@ -73,23 +76,26 @@ def run_llm(
     content = text.load_text(text_path)
     loaded = llm.load(model)
     linears = dict(llm.decoder_linears(loaded.model))
-    chosen = _choose(layers, linears, cfg, loaded.name)
+    chosen = choose_layers(layers, linears, cfg, loaded.name)
     (window,) = text.windows(loaded.tokenizer, content, 1, tokens)
-    _check_length(loaded, window.shape[1])
+    check_length(loaded, window.shape[1])
     advance(Position("building the engine", tokens))
-    library = build_library(cfg).stem
-    key = digest(llm.model_key(model), text.text_key(text_path), tokens, cfg.as_dict(), library, engines, _code_key())
+    library = build_library("linear", cfg).stem
+    key = digest(
+        llm.model_key(model), text.text_key(text_path), tokens, cfg.as_dict(), library, engines, code_key(*SOURCES)
+    )
     # With one thread PyTorch adds up in one order, whatever else the machine does.
-    with _one_thread(), torch.inference_mode(), EnginePool(cfg, engines) as engine_pool:
+    with one_thread(), torch.inference_mode(), EnginePool(cfg, engines) as engine_pool:
         weights = {name: quantize(module.get_parameter("weight"), cfg.weight_width) for name, module in linears.items()}
         run = LayerRun(cfg, engine_pool, LayerStore(key), weights, chosen, window.shape[1], fresh, advance)
         values, identical = _formats(loaded.model, window, run)
     return Outcome(loaded.name, window.shape[1], engines, library, run.rows, values, identical)
 
 
-def _choose(
+def choose_layers(
     layers: Sequence[str] | None, linears: dict[str, torch.nn.Module], cfg: Config, model: str
 ) -> tuple[str, ...]:
+    """Names of the linears for the engine, all for None. Raises ConfigError for one that is missing or too large."""
     chosen = tuple(dict.fromkeys(linears if layers is None else layers))
     missing = [name for name in chosen if name not in linears]
     if missing:
@@ -99,20 +105,21 @@ def _choose(
     return chosen
 
 
-def _check_length(loaded: llm.LanguageModel, tokens: int) -> None:
+def check_length(loaded: llm.LanguageModel, tokens: int) -> None:
+    """Raise ConfigError when the model reads fewer tokens at a time."""
     limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and tokens > limit:
         raise ConfigError(f"{loaded.name} reads at most {limit} tokens at a time, not {tokens}: lower TOKENS")
 
 
-def _code_key() -> str:
-    """The sums pass through these sources."""
-    sources = (driver.__file__, packing.__file__, engine.__file__, pool.__file__)
-    return hashlib.sha256(b"".join(Path(s).read_bytes() for s in sources)).hexdigest()
+def code_key(*modules: ModuleType) -> str:
+    """Key of the sources of ``modules``."""
+    return hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in modules)).hexdigest()
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """PyTorch with one thread inside the block."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

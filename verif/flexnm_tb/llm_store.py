@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,17 @@ class LayerStore:
             return HardwareLayer(sums.to(torch.int64), known["counters"], known["jobs"], known["seconds"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None  # only lost time: the layer is computed again
+
+    def obtain(
+        self, name: str, operands: str, compute: Callable[[], HardwareLayer], *, result_width: int, fresh: bool
+    ) -> tuple[HardwareLayer, bool]:
+        """The stored result and True, or what ``compute`` gives, stored now, and False. fresh: compute in any case."""
+        known = None if fresh else self.load(name, operands)
+        if known is not None:
+            return known, True
+        layer = compute()
+        self.save(name, operands, layer, result_width)
+        return layer, False
 
     def save(self, name: str, operands: str, layer: HardwareLayer, result_width: int) -> None:
         """Store a result; it is there completely or not at all. result_width: bits of a sum, 32 or 64."""

@@ -12,8 +12,8 @@ from flexnm_gen.tops import TOPS
 from flexnm_rtl.config import Config
 from gen_tools import python, tree
 
-ENGINE_FILES = 9
-"""More files in the folder of the engine than in the others."""
+ENGINE_FILES = 2 * 9
+"""More files in the folders of the two engines than in the others."""
 
 SMALL = ["--n", "3", "--m", "5", "--rows", "2", "--cols", "2", "--metadata", "index"]
 
@@ -115,6 +115,26 @@ def streams(folder: Path, *args: str) -> list[int]:
     (unit,) = folder.iterdir()
     config = json.loads((unit / f"{unit.name}.json").read_text())["config"]
     return [config[key] for key in ("t_max", "acts_per_beat", "weights_per_beat", "results_per_beat")]
+
+
+def memory(folder: Path, *args: str) -> list[int]:
+    """Bus, rows, bursts and addresses of the decode engine that a command line leads to."""
+    assert run(["verilog", "--top", "decode", "--k-max", "64", "--rows", "1", "--out", str(folder), *args]) == 0
+    (unit,) = folder.iterdir()
+    config = json.loads((unit / f"{unit.name}.json").read_text())["config"]
+    return [config[key] for key in ("bus_width", "tile_beats", "outstanding", "address_width")]
+
+
+def test_settings_of_the_decode_engine(tmp_path: Path) -> None:
+    """Each of them reaches the configuration, the name and, from the manifest, the next configuration."""
+    chosen = ["--bus-width", "64", "--tile-beats", "4", "--outstanding", "3", "--address-width", "40"]
+    assert memory(tmp_path / "a", *chosen) == [64, 4, 3, 40]
+    (unit,) = (tmp_path / "a").iterdir()
+    assert "_b64x4_q3_d40_" in unit.name
+    manifest = ["--config", str(unit / f"{unit.name}.json")]
+    assert memory(tmp_path / "b", *manifest) == [64, 4, 3, 40]
+    assert memory(tmp_path / "c", *manifest, "--tile-beats", "8", "--outstanding", "2") == [64, 8, 2, 40]
+    assert memory(tmp_path / "d") == [128, 16, 16, 32]
 
 
 def test_settings_of_the_engine(tmp_path: Path) -> None:

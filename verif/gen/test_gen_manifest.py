@@ -71,9 +71,12 @@ def test_ports_are_those_of_the_verilog(config: str, top: str) -> None:
         assert verilog[f"{stream}__payload"][0] == f"{direction}put"
         assert verilog[f"{stream}__ready"][0] != f"{direction}put"
     for bus, kind in manifest["buses"].items():
-        if kind != "axi4-lite":
+        if kind.startswith("axi4-stream"):
             assert verilog[f"{bus}__tvalid"][0] == f"{kind.split()[1]}put"
             assert verilog[f"{bus}__tready"][0] != f"{kind.split()[1]}put"
+        else:
+            assert verilog[f"{bus}__arvalid"][0] == ("output" if kind == "axi4 read" else "input")
+            assert (f"{bus}__awvalid" in verilog) == (kind == "axi4-lite")
 
 
 def check_layout(node: dict[str, Any]) -> None:
@@ -107,7 +110,7 @@ def test_layouts_are_consistent(config: str, top: str) -> None:
     """Every payload, and the data of every AXI4-Stream, has a layout of the port's width."""
     _, manifest, _ = unit(config, top)
     payloads = [p for p in manifest["ports"] if p["name"].endswith(("__payload", "__tdata"))]
-    buses = [kind for kind in manifest["buses"].values() if kind != "axi4-lite"]
+    buses = [kind for kind in manifest["buses"].values() if kind.startswith("axi4-stream")]
     assert len(payloads) == len(manifest["streams"]) + len(buses) > 0
     assert [p["name"] for p in payloads] == [p["name"] for p in manifest["ports"] if "layout" in p]
     for port in payloads:

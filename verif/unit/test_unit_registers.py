@@ -1,4 +1,4 @@
-"""The linear engine's register file over its bus: the table, read-back, addresses, job registers."""
+"""The engines' register files over their bus: the tables, read-back, addresses, job registers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,33 @@ import pytest
 from axi_lite_tools import read, write
 from flexnm_rtl.axi import OKAY, SLVERR
 from flexnm_rtl.config import Config, Metadata
-from flexnm_rtl.registers import ADDRESS_BITS, BY_NAME, IDENTIFICATION, REGISTERS, Access
-from register_tools import CFG, Driver, run
+from flexnm_rtl.registers import (
+    ADDRESS_BITS,
+    DECODE_IDENTIFICATION,
+    IDENTIFICATION,
+    REGISTER_MAPS,
+    Access,
+)
+from register_tools import CFG, KINDS, Driver, run
 
-OTHER = Config(n_keep=2, m_group=4, lanes=1, act_width=16, weight_width=12, rows=3, cols=5, metadata=Metadata.INDEX)
+OTHER = Config(
+    n_keep=2, m_group=4, lanes=1, act_width=16, weight_width=12, rows=3, cols=5, metadata=Metadata.INDEX, bus_width=64,
+    tile_beats=32, outstanding=2, address_width=40,
+)  # fmt: skip
+LARGEST = CFG.replace(rows=256, t_max=0, weight_width=4, bus_width=512, tile_beats=64, outstanding=256)
+"""Where fields of the decode engine's identity have their largest values."""
+
+both = pytest.mark.parametrize("kind", KINDS)
 
 
-def test_table_is_sane() -> None:
-    offsets = [register.offset for register in REGISTERS]
+@both
+def test_table_is_sane(kind: str) -> None:
+    registers = list(REGISTER_MAPS[kind].values())
+    offsets = [register.offset for register in registers]
     assert len(set(offsets)) == len(offsets)
     assert all(offset % 4 == 0 and 0 <= offset < 1 << ADDRESS_BITS for offset in offsets)
-    assert len(BY_NAME) == len(REGISTERS)
-    for register in REGISTERS:
+    assert list(REGISTER_MAPS[kind]) == [register.name for register in registers]
+    for register in registers:
         used = [bit for f in register.fields for bit in range(f.low, f.low + f.width)]
         assert used, register.name
         assert len(set(used)) == len(used), f"{register.name}: fields overlap"
@@ -28,47 +43,79 @@ def test_table_is_sane() -> None:
         names = [f.name for f in register.fields]
         assert len(set(names)) == len(names)
         assert all(f.meaning for f in register.fields)
-    ports = [f.name for register in REGISTERS if register.access is Access.JOB for f in register.fields]
+    ports = [f.name for register in registers if register.access is Access.JOB for f in register.fields]
     assert len(set(ports)) == len(ports), "two job ports of one name"
 
 
-def test_encode_and_decode() -> None:
-    for register in REGISTERS:
+def test_both_engines_are_told_apart_at_the_same_place() -> None:
+    linear, decode = REGISTER_MAPS["linear"], REGISTER_MAPS["decode"]
+    assert IDENTIFICATION != DECODE_IDENTIFICATION
+    for name in ("id", "version", "widths", "k_max", "control", "status", "errors", "cycles"):
+        assert linear[name].offset == decode[name].offset, name
+
+
+@both
+def test_encode_and_decode(kind: str) -> None:
+    for register in REGISTER_MAPS[kind].values():
         values = {f.name: (1 << f.width) - 1 - i for i, f in enumerate(register.fields) if f.width > 4}
         values |= {f.name: i & 1 for i, f in enumerate(register.fields) if f.width <= 4}
         assert register.decode(register.encode(**values)) == values
     with pytest.raises(KeyError):
-        REGISTERS[0].encode(nothing=1)
+        REGISTER_MAPS[kind]["id"].encode(nothing=1)
 
 
 @pytest.mark.parametrize("cfg", [CFG, OTHER], ids=["8:16", "2:4"])
-def test_identity(cfg: Config) -> None:
+def test_identity_of_the_linear_engine(cfg: Config) -> None:
     async def bench(d: Driver) -> None:
         assert await d.read("id") == IDENTIFICATION
-        got = await d.fields("version")
-        assert f"{got['major']}.{got['minor']}.{got['patch']}" == version("flexnm")
+        await check_common_identity(d, cfg)
         indexed = int(cfg.metadata is Metadata.INDEX)
         expected = {"n": cfg.n_keep, "m": cfg.m_group, "metadata": indexed, "lanes": cfg.lanes}
         assert await d.fields("pattern") == expected
         assert await d.fields("array") == {"rows": cfg.rows, "cols": cfg.cols}
-        widths = {"act": cfg.act_width, "weight": cfg.weight_width, "acc": cfg.acc_width, "result": cfg.result_width}
-        assert await d.fields("widths") == widths
         ports = {"acts": cfg.act_ports, "weights": cfg.weight_ports, "results": cfg.result_ports}
         assert await d.fields("streams") == ports
         assert await d.read("t_max") == cfg.tokens_max
         assert await d.read("t_max_dense") == cfg.tokens_max_dense
-        assert await d.read("k_max") == cfg.k_max
 
     run(bench, cfg)
 
 
-def test_every_address() -> None:
+@pytest.mark.parametrize("cfg", [CFG, OTHER, LARGEST], ids=["8:16", "2:4", "largest"])
+def test_identity_of_the_decode_engine(cfg: Config) -> None:
+    async def bench(d: Driver) -> None:
+        assert await d.read("id") == DECODE_IDENTIFICATION
+        await check_common_identity(d, cfg)
+        expected = {"n": cfg.n_keep, "m": cfg.m_group, "tokens": cfg.rows - 1, "outstanding": cfg.outstanding - 1}
+        assert await d.fields("pattern") == expected
+        memory = {
+            "bus_bytes": cfg.bus_width // 8,
+            "tile_beats": cfg.tile_beats,
+            "weight_width": cfg.memory_weight_width,
+            "results": cfg.decode_result_ports,
+        }
+        assert await d.fields("memory") == memory
+
+    run(bench, cfg, "decode")
+
+
+async def check_common_identity(d: Driver, cfg: Config) -> None:
+    got = await d.fields("version")
+    assert f"{got['major']}.{got['minor']}.{got['patch']}" == version("flexnm")
+    widths = {"act": cfg.act_width, "weight": cfg.weight_width, "acc": cfg.acc_width, "result": cfg.result_width}
+    assert await d.fields("widths") == widths
+    assert await d.read("k_max") == cfg.k_max
+
+
+@both
+def test_every_address(kind: str) -> None:
     """Mapped ones answer reads; unmapped ones and writes to what is read-only answer SLVERR and change nothing."""
-    by_offset = {register.offset: register for register in REGISTERS}
+    registers = REGISTER_MAPS[kind]
+    by_offset = {register.offset: register for register in registers.values()}
 
     async def bench(d: Driver) -> None:
         bus = d.dut.s_axi
-        before = {register.name: await d.read(register.name) for register in REGISTERS}
+        before = {name: await d.read(name) for name in registers}
         for offset in range(0, 1 << ADDRESS_BITS, 4):
             register = by_offset.get(offset)
             word, response = await read(d.ctx, bus, offset)
@@ -76,15 +123,17 @@ def test_every_address() -> None:
             assert register or word == 0
             if register is None or register.access is Access.READ_ONLY:
                 assert await write(d.ctx, bus, offset, 0xFFFF_FFFF) == SLVERR, hex(offset)
-        assert {register.name: await d.read(register.name) for register in REGISTERS} == before
+        assert {name: await d.read(name) for name in registers} == before
 
-    run(bench)
+    run(bench, kind=kind)
 
 
+@both
 @pytest.mark.parametrize("cfg", [CFG, OTHER], ids=["8:16", "2:4"])
-def test_job_registers_and_their_strobes(cfg: Config) -> None:
-    registers = [register for register in REGISTERS if register.access is Access.JOB]
-    assert {register.name for register in registers} == {"tokens", "channels", "outputs", "mode"}
+def test_job_registers_and_their_strobes(cfg: Config, kind: str) -> None:
+    registers = [register for register in REGISTER_MAPS[kind].values() if register.access is Access.JOB]
+    own = {"keep", "base_low", "base_high", "limit_low", "limit_high"} if kind == "decode" else set()
+    assert {register.name for register in registers} == {"tokens", "channels", "outputs", "mode"} | own
 
     async def bench(d: Driver) -> None:
         rng = random.Random(2)
@@ -101,8 +150,8 @@ def test_job_registers_and_their_strobes(cfg: Config) -> None:
                     port = getattr(d.dut, f.name)
                     assert d.ctx.get(port) == (held >> f.low & ((1 << f.width) - 1)) % (1 << len(port))
         for register in registers:  # they share no storage
-            await d.write(register.name, register.offset & 15)
+            await d.write(register.name, (register.offset >> 2) % (1 << register.fields[-1].low + 1))
         for register in registers:
-            assert await d.read(register.name) == register.offset & 15
+            assert await d.read(register.name) == (register.offset >> 2) % (1 << register.fields[-1].low + 1)
 
-    run(bench, cfg)
+    run(bench, cfg, kind)

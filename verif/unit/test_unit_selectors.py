@@ -22,14 +22,21 @@ WIDE = [(1, 32), (16, 32), (31, 32), (32, 32), (30, 31)]
 Block = Sequence[int]
 
 
-def masks_of(selector: SelectorBase, blocks: Sequence[Block], *, load: float = 1.0, seed: int = 0) -> list[int]:
-    """The mask of every block. Each stage loads in a cycle with chance ``load``, when what it holds has moved on."""
+def masks_of(
+    selector: SelectorBase, blocks: Sequence[Block], *, load: float = 1.0, seed: int = 0, n: int | None = None
+) -> list[int]:
+    """The mask of every block. Each stage loads in a cycle with chance ``load``, when what it holds has moved on.
+
+    n: for a selector that has N as a port.
+    """
     rng = random.Random(seed)
     stages: list[int | None] = [None] * selector.latency
     masks: dict[int, int] = {}
 
     async def bench(ctx: Any) -> None:
         entered = 0
+        if n is not None:
+            ctx.set(selector.n, n)
         scores = Value.cast(selector.scores)
         while len(masks) < len(blocks):
             incoming = [entered if entered < len(blocks) else None, *stages]
@@ -113,6 +120,50 @@ def test_both_algorithms_agree_and_keep_exactly_n(n: int, m: int, width: int) ->
     rank, radix = (masks_of(kind(n, m, width), blocks) for kind in KINDS)
     assert rank == radix
     assert {mask.bit_count() for mask in rank} == {n}
+
+
+def masks_of_runs(selector: SelectorBase, runs: Sequence[tuple[int, Sequence[Block]]]) -> list[list[int]]:
+    """The masks of run after run, each with its own N; between two runs only the port ``n`` changes, nothing is reset.
+
+    In a run a block enters every cycle, so that the pipeline is full of blocks of one N.
+    """
+    masks: list[list[int]] = []
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(selector.enable, -1)
+        for n, blocks in runs:
+            ctx.set(selector.n, n)
+            seen = []
+            for cycle in range(len(blocks) + selector.latency):
+                if cycle < len(blocks):
+                    ctx.set(Value.cast(selector.scores), pack(blocks[cycle], selector.score_width))
+                await ctx.tick()
+                seen.append(ctx.get(selector.mask))
+            masks.append(seen[selector.latency - 1 : selector.latency - 1 + len(blocks)])
+
+    simulate(selector, bench)
+    return masks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("m, width", [(2, 4), (3, 5), (5, 6), (11, 5), (16, 8), (17, 4), (32, 8)])
+def test_n_as_a_port_takes_every_value_run_after_run(kind: Any, m: int, width: int) -> None:
+    """N from 1 to M up and down, then at random; ``n_keep``, here 1, plays no part."""
+    rng = random.Random(m)
+    order = [*range(1, m + 1), *range(m, 0, -1), *(rng.randint(1, m) for _ in range(6))]
+    edges = edge_blocks(m, width)
+    runs = [(n, [*rng.sample(edges, min(6, len(edges))), *random_blocks(m, width, 5, seed=n)]) for n in order]
+    found = masks_of_runs(kind(1, m, width, runtime_n=True), runs)
+    assert found == [expected(blocks, n) for n, blocks in runs]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("m", [4, 7])
+def test_n_as_a_port_under_stalls(kind: Any, m: int) -> None:
+    """A stable N with stages that load at different times."""
+    for n in range(1, m + 1):
+        blocks = random_blocks(m, 6, 40, seed=n)
+        assert masks_of(kind(1, m, 6, runtime_n=True), blocks, load=0.7, n=n) == expected(blocks, n)
 
 
 def built(cfg: Config) -> type[SelectorBase]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,9 +67,11 @@ def run_streams(
     offer: float = 1.0,
     take: float = 1.0,
     seed: int = 0,
+    ports: Mapping[str, int] | None = None,
 ) -> Flow:
     """Send ``items``, expect exactly ``outputs`` beats. ``offer``, ``take``: chance of valid and ready in a cycle.
 
+    ports: values of other inputs, all the time.
     Without an offer the payload is garbage. Asserts that an offered output beat stays until it is taken, and that
     nothing comes after the last one.
     """
@@ -78,6 +80,8 @@ def run_streams(
     garbage = (1 << len(streams.i_payload)) - 1
 
     async def bench(ctx: Any) -> None:
+        for name, value in (ports or {}).items():
+            ctx.set(getattr(dut, name), value)
         offering = False
         waiting: int | None = None
         idle = 0

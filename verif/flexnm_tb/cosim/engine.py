@@ -1,15 +1,16 @@
-"""The simulated engine as a back end of ``flexnm_model.driver``."""
+"""The simulated engines: what is common, and the linear one as a back end of ``flexnm_model.driver``."""
 
 from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from flexnm_model.driver import DeviceError
 from flexnm_model.packing import Bytes
 from flexnm_rtl.config import Config, ConfigError
-from flexnm_rtl.registers import BY_NAME
+from flexnm_rtl.registers import REGISTER_MAPS
 
 from flexnm_tb.cosim.library import beat_bytes, build_library
 
@@ -17,7 +18,7 @@ PATIENCE = 1 << 20
 
 
 class _Job(ctypes.Structure):
-    """``struct Job`` of harness.cpp."""
+    """``struct Job`` of linear.cpp."""
 
     _fields_ = [
         ("acts", ctypes.c_void_p),
@@ -71,18 +72,19 @@ class Outcome:
     weights_left: int
 
 
-class SimulatedEngine:
-    """One Verilated engine. Not for two threads at once; several engines run side by side, each in its thread."""
+class SimulatedUnit:
+    """A Verilated engine with registers. Not for two threads at once; several run side by side, each in its thread."""
+
+    top: str
 
     def __init__(self, cfg: Config) -> None:
         """Build the library if need be and reset the engine. Raises VerilatorError."""
         self.cfg = cfg
-        self.beats = beat_bytes(cfg)
-        self._library = ctypes.CDLL(str(build_library(cfg)))
+        self.beats = beat_bytes(self.top, cfg)
+        self._library = ctypes.CDLL(str(build_library(self.top, cfg)))
         self._library.flexnm_new.restype = ctypes.c_void_p
         self._library.flexnm_cycles.restype = ctypes.c_uint64
         self._handle = ctypes.c_void_p(self._library.flexnm_new())
-        self.traffic = Traffic()
 
     def close(self) -> None:
         """Free the simulation."""
@@ -90,7 +92,7 @@ class SimulatedEngine:
             self._library.flexnm_free(self._handle)
             self._handle = ctypes.c_void_p()
 
-    def __enter__(self) -> SimulatedEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -104,10 +106,6 @@ class SimulatedEngine:
     def reset(self, cycles: int = 2) -> None:
         """Hold the reset for some cycles."""
         self._library.flexnm_reset(self._handle, ctypes.c_uint32(cycles))
-
-    def toggle(self, act_beat: bytes, weight_beat: bytes, cycles: int) -> None:
-        """Only clock, with one beat offered on each input and every result taken, and look at nothing."""
-        self._library.flexnm_toggle(self._handle, act_beat, weight_beat, ctypes.c_uint64(cycles))
 
     def write(self, offset: int, value: int) -> None:
         """Write a register. Raises DeviceError when the response is not OKAY."""
@@ -123,6 +121,37 @@ class SimulatedEngine:
             raise DeviceError(f"read of register {offset:#x} was answered with {response:#04b}")
         return word.value
 
+    def _run(self, job: Any, result_bytes: int) -> None:
+        """Run the streams of a job. Raises DeviceError when it gets stuck or sends more than ``result_bytes``."""
+        self._library.flexnm_run(self._handle, ctypes.byref(job))
+        if not job.finished:
+            registers = REGISTER_MAPS[self.top]
+            errors = registers["errors"].decode(self.read(registers["errors"].offset))
+            flags = ", ".join(name for name, value in errors.items() if value) or "no error flag"
+            raise DeviceError(f"the job got stuck after {job.cycles} cycles, {job.result_bytes} bytes out ({flags})")
+        if job.overrun:
+            raise DeviceError(f"the result packet has {job.result_bytes} bytes, {result_bytes} were expected")
+
+    def _whole_beats(self, name: str, data: Bytes, beat: str) -> Bytes:
+        if len(data) % self.beats[beat]:
+            raise ConfigError(f"{name} of {len(data)} bytes are not whole beats of {self.beats[beat]}")
+        return np.ascontiguousarray(data)
+
+
+class SimulatedEngine(SimulatedUnit):
+    """The linear engine."""
+
+    top = "linear"
+
+    def __init__(self, cfg: Config) -> None:
+        """See ``SimulatedUnit``."""
+        super().__init__(cfg)
+        self.traffic = Traffic()
+
+    def toggle(self, act_beat: bytes, weight_beat: bytes, cycles: int) -> None:
+        """Only clock, with one beat offered on each input and every result taken, and look at nothing."""
+        self._library.flexnm_toggle(self._handle, act_beat, weight_beat, ctypes.c_uint64(cycles))
+
     def transfer(self, acts: Bytes, weights: Bytes, result_bytes: int) -> Bytes:
         """The streams of a started job; see ``stream``. Raises DeviceError when no whole result packet came."""
         return self.stream(acts, weights, result_bytes).results
@@ -133,10 +162,8 @@ class SimulatedEngine:
         Raises DeviceError when the job gets stuck or the result packet is longer than ``result_bytes``, and
         ConfigError for packets that are not whole beats.
         """
-        for name, data, beat in (("acts", acts, "ACT_BYTES"), ("weights", weights, "WEIGHT_BYTES")):
-            if len(data) % self.beats[beat]:
-                raise ConfigError(f"{name} of {len(data)} bytes are not whole beats of {self.beats[beat]}")
-        acts, weights = np.ascontiguousarray(acts), np.ascontiguousarray(weights)
+        acts = self._whole_beats("acts", acts, "ACT_BYTES")
+        weights = self._whole_beats("weights", weights, "WEIGHT_BYTES")
         results = np.empty(result_bytes, dtype=np.uint8)
         t = self.traffic
         job = _Job(
@@ -145,11 +172,5 @@ class SimulatedEngine:
             acts_without_last=not t.acts_last, weights_without_last=not t.weights_last, share_acts=t.share_acts,
             share_weights=t.share_weights, share_results=t.share_results, seed=t.seed, linger=t.linger,
         )  # fmt: skip
-        self._library.flexnm_run(self._handle, ctypes.byref(job))
-        if not job.finished:
-            errors = BY_NAME["errors"].decode(self.read(BY_NAME["errors"].offset))
-            flags = ", ".join(name for name, value in errors.items() if value) or "no error flag"
-            raise DeviceError(f"the job got stuck after {job.cycles} cycles, {job.result_bytes} bytes out ({flags})")
-        if job.overrun:
-            raise DeviceError(f"the result packet has {job.result_bytes} bytes, {result_bytes} were expected")
+        self._run(job, result_bytes)
         return Outcome(results[: job.result_bytes], job.cycles, job.acts_left, job.weights_left)

@@ -19,15 +19,20 @@ from flexnm_rtl.config import Config
 
 from flexnm_tb.verilator import VerilatorError, default_cache, verilator_env
 
-HARNESS = Path(__file__).with_name("harness.cpp")
-TOP = "linear"
+HARNESS = Path(__file__).with_name("harness.hpp")
 OPTIMISE = "-O3"
 VERILATE = ["--cc", "--build", "-j", "2", "--prefix", "Vengine", "-O3", "--x-assign", "fast", "--x-initial", "fast"]
 VERILATE += ["--noassert", "-Wno-fatal", "-CFLAGS", f"-fPIC {OPTIMISE}"]
 
 
-def beat_bytes(cfg: Config) -> dict[str, int]:
-    """Bytes of a beat of each stream."""
+def beat_bytes(top: str, cfg: Config) -> dict[str, int]:
+    """Bytes of a beat of each stream and bus of an engine."""
+    if top == "decode":
+        return {
+            "ACT_BYTES": cfg.rows * cfg.dense_slot_bytes,
+            "BUS_BYTES": cfg.bus_width // 8,
+            "RESULT_BYTES": cfg.decode_result_ports * cfg.result_width // 8,
+        }
     return {
         "ACT_BYTES": cfg.act_ports * cfg.act_slot_bytes,
         "WEIGHT_BYTES": cfg.weight_ports * cfg.weight_slot_bytes,
@@ -35,28 +40,36 @@ def beat_bytes(cfg: Config) -> dict[str, int]:
     }
 
 
-def build_library(cfg: Config) -> Path:
-    """Path of the shared library, in the cache under a hash of everything that goes into it.
+def build_library(top: str, cfg: Config) -> Path:
+    """Path of the shared library of the engine ``top`` (linear or decode), in the cache.
+
+    Its name is a hash of everything that goes into it.
 
     Raises VerilatorError, in one line and the compiler's last words, when it cannot be built.
     """
-    name, sources = _sources(cfg)
+    name, sources = _sources(top, cfg)
+    code = [path.read_text(encoding="utf-8") for path in (HARNESS, _jobs(top))]
+    beats = beat_bytes(top, cfg)
     env = {**os.environ, **verilator_env(default_cache())}
     version = subprocess.run(["verilator", "--version"], env=env, capture_output=True, text=True, check=False).stdout
-    parts = [*sources.values(), HARNESS.read_text(encoding="utf-8"), version, repr(VERILATE), repr(beat_bytes(cfg))]
+    parts = [*sources.values(), *code, version, repr(VERILATE), repr(beats)]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     target = default_cache().resolve() / "engines" / f"{key}.so"
     if not target.exists():
         with _lock(target):
             if not target.exists():
-                _build(sources, name, cfg, env, target)
+                _build(sources, name, _jobs(top), beats, env, target)
     return target
 
 
 @functools.cache  # a pool of engines asks for the same one again and again, and it takes seconds
-def _sources(cfg: Config) -> tuple[str, dict[str, str]]:
-    name, files = render(TOP, cfg)
+def _sources(top: str, cfg: Config) -> tuple[str, dict[str, str]]:
+    name, files = render(top, cfg)
     return name, {file: text for file, text in files.items() if file in (f"{name}.v", f"{name}_axi.v")}
+
+
+def _jobs(top: str) -> Path:
+    return HARNESS.with_name(f"{top}.cpp")
 
 
 @contextlib.contextmanager
@@ -67,7 +80,9 @@ def _lock(target: Path) -> Iterator[None]:
         yield
 
 
-def _build(sources: dict[str, str], name: str, cfg: Config, env: dict[str, str], target: Path) -> None:
+def _build(
+    sources: dict[str, str], name: str, jobs: Path, beats: dict[str, int], env: dict[str, str], target: Path
+) -> None:
     # The folder's name reaches the objects; a fixed one lets ccache find them again.
     work = target.with_suffix(".build")
     shutil.rmtree(work, ignore_errors=True)
@@ -75,13 +90,13 @@ def _build(sources: dict[str, str], name: str, cfg: Config, env: dict[str, str],
         write_files(work, sources)
         _run(["verilator", *VERILATE, "--top-module", f"{name}_axi", "--Mdir", "obj", *sources], work, env)
         include = _include_folder(work / "obj" / "Vengine.mk")
-        defines = [f"-D{macro}={value}" for macro, value in beat_bytes(cfg).items()]
+        defines = [f"-D{macro}={value}" for macro, value in beats.items()]
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             library = Path(folder) / "engine.so"
             libraries = [f"obj/{archive}" for archive in ("libVengine.a", "libverilated.a")]
             compile_flags = ["-std=gnu++17", OPTIMISE, "-fPIC", "-shared", "-pthread", *defines]
-            paths = ["-Iobj", f"-I{include}", f"-I{include / 'vltstd'}"]
-            _run(["c++", *compile_flags, *paths, str(HARNESS), *libraries, "-o", str(library)], work, env)
+            paths = ["-Iobj", f"-I{HARNESS.parent}", f"-I{include}", f"-I{include / 'vltstd'}"]
+            _run(["c++", *compile_flags, *paths, str(jobs), *libraries, "-o", str(library)], work, env)
             library.replace(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
