@@ -34,8 +34,9 @@ class ChannelWalker(wiring.Component):
     """Sends a request for every marked channel, lowest first, block by block, for every tile of outputs.
 
     ``read``, ``addr``: look up the token memory; ``entry``: what was looked up, in the next cycle, kept until the next
-    ``read``. ``filled``: entries there are. ``o``: stream of ``row_request``, one a cycle when entries are there. ``channels``, ``outputs``: the job, stable from ``start`` on. ``next_tile``: set with the
-    transfer of a tile's last request. Every block has at least one marked channel.
+    ``read``. ``filled``: entries there are. ``o``: stream of ``row_request``, one a cycle when entries are there.
+    ``channels``, ``outputs``: the job, stable from ``start`` on. ``next_tile``: set with the transfer of a tile's last
+    request. Every block has at least one marked channel.
     """
 
     def __init__(self, cfg: Config) -> None:
