@@ -35,8 +35,8 @@ class ChannelWalker(wiring.Component):
 
     ``read``, ``addr``: look up the token memory; ``entry``: what was looked up, in the next cycle, kept until the next
     ``read``. ``filled``: entries there are. ``o``: stream of ``row_request``, one a cycle when entries are there.
-    ``channels``, ``outputs``: the job, stable from ``start`` on. ``next_tile``: set with the transfer of a tile's last
-    request. Every block has at least one marked channel.
+    ``channels``, ``outputs``: the job, stable from ``start`` on. Every block has at least one marked
+    channel.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -52,7 +52,6 @@ class ChannelWalker(wiring.Component):
                 "addr": Out(bits_for(self.depth)),
                 "entry": In(token_entry(cfg)),
                 "o": Out(stream.Signature(row_request(cfg))),
-                "next_tile": Out(1),
             }
         )
 
@@ -113,7 +112,6 @@ class ChannelWalker(wiring.Component):
             rest.eq(mask & ~lowest),
             free.eq(~self.o.valid | self.o.ready),
             take.eq(there & ((mask == 0) | (free & (rest == 0)))),
-            self.next_tile.eq(self.o.valid & self.o.ready & self.o.p.last),
         ]
         bits = bits_for(cfg.m_group)
         number = any_of([gate(lowest[i], Const(i, bits)) for i in range(cfg.m_group)])

@@ -128,6 +128,7 @@ class LinearDriver(RegisterDriver):
 
     def prepare(self, w: torch.Tensor, requantization: Requantization | None = None) -> Weights:
         """Pack the weights of a layer: w (O, K), signed integers. Raises ConfigError when they do not fit."""
+        packing.check_matrix("weights", w, self.cfg.weight_width)
         self._check_channels(w.shape[1])
         bits = None if requantization is None else parameter_bits(requantization)
         return Weights(packing.pack_weights(w, self.cfg, bits), w.shape[0], w.shape[1], requantization)

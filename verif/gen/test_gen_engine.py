@@ -1,96 +1,19 @@
-"""What comes with an engine: wrapper, flow files, register documents; against the register map and tools."""
+"""What comes with an engine: wrapper, ports, flow files; against the manifest and tools."""
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from engine_tools import ALL_CONFIGS, CASES, DECODE_CASES, EXTRA, LINEAR_CASES, both, engine, written
 from flexnm_gen.axi_wrapper import wrapper_name, wrapper_ports
 from flexnm_gen.engine_files import engine_files
 from flexnm_gen.generate import render
-from flexnm_rtl import decode_registers, linear_registers
-from flexnm_rtl.config import Config
-from flexnm_rtl.presets import preset
-from flexnm_rtl.registers import DECODE_IDENTIFICATION, IDENTIFICATION, REGISTER_MAPS
 from flexnm_tb.verilator import default_cache, verilator_lint
 from gen_tools import python
-
-CONFIGS = {
-    "default": preset("n8m16"),
-    "edge": preset("n8m16-edge"),
-    "one element": Config(n_keep=1, m_group=2, lanes=1, act_width=4, weight_width=5, rows=1, cols=1, k_max=9),
-    "narrow streams": Config(
-        n_keep=3, m_group=5, lanes=1, rows=6, cols=4, k_max=40, acts_per_beat=2, weights_per_beat=1, results_per_beat=4
-    ),
-}
-DECODE_CONFIGS = {
-    "default": preset("n8m16"),
-    "decode": preset("n8m16-decode"),
-    "smallest": Config(
-        n_keep=1,
-        m_group=2,
-        lanes=1,
-        act_width=4,
-        weight_width=5,
-        rows=1,
-        k_max=9,
-        bus_width=64,
-        tile_beats=1,
-        outstanding=2,
-        address_width=16,
-    ),
-    "wide": Config(
-        n_keep=3,
-        m_group=5,
-        lanes=1,
-        act_width=6,
-        weight_width=12,
-        rows=3,
-        k_max=40,
-        bus_width=512,
-        tile_beats=64,
-        outstanding=32,
-        address_width=64,
-    ),
-}
-ALL_CONFIGS = {"linear": CONFIGS, "decode": DECODE_CONFIGS}
-CASES = [(top, config) for top, configs in ALL_CONFIGS.items() for config in configs]
-LINEAR_CASES, DECODE_CASES = ([case for case in CASES if case[0] == top] for top in ALL_CONFIGS)
-PREFIXES = {"linear": "FLEXNM", "decode": "FLEXNM_DECODE"}
-IDENTITIES = {"linear": linear_registers.identity, "decode": decode_registers.identity}
-both = pytest.mark.parametrize("top", ALL_CONFIGS)
-EXTRA = (
-    "{}_axi.v",
-    "{}.core",
-    "{}.sdc",
-    "{}.xdc",
-    "{}.lpf",
-    "{}_template.v",
-    "{}_regs.h",
-    "{}_regs.py",
-    "registers.md",
-)
-
-
-@functools.cache
-def engine(top: str, config: str) -> tuple[str, dict[str, Any], dict[str, str]]:
-    """Name, manifest and all files of the engine."""
-    name, files = render(top, ALL_CONFIGS[top][config])
-    return name, json.loads(files[f"{name}.json"]), files
-
-
-def written(top: str, config: str, folder: Path) -> str:
-    """Name of the engine, whose files are in ``folder`` afterwards."""
-    name, _, files = engine(top, config)
-    for file, text in files.items():
-        (folder / file).write_text(text)
-    return name
 
 
 @pytest.mark.parametrize("top, config", CASES)
@@ -241,74 +164,6 @@ def test_buses_and_layouts_of_the_linear_engine(top: str, config: str) -> None:
     assert layouts["s_axis_acts__tdata"]["length"] == cfg.act_ports
     assert layouts["s_axis_weights__tdata"]["element"]["fields"]["parameter_bits"]["width"] == cfg.parameter_slice
     assert "overlapping" not in slot["fields"]["compressed"]
-
-
-def expected_constants(top: str) -> dict[str, int]:
-    """The register map as the headers should have it, worked out from ``REGISTER_MAPS`` here."""
-    start = PREFIXES[top]
-    expected = {f"{start}_ID_VALUE": IDENTIFICATION if top == "linear" else DECODE_IDENTIFICATION}
-    for register in REGISTER_MAPS[top].values():
-        expected[f"{start}_{register.name.upper()}_ADDR"] = register.offset
-        for field in register.fields:
-            words = [register.name] if field.name == register.name else [register.name, field.name]
-            prefix = f"{start}_{'_'.join(words).upper()}"
-            expected[f"{prefix}_SHIFT"] = field.low
-            expected[f"{prefix}_MASK"] = sum(1 << bit for bit in range(field.low, field.low + field.width))
-    return expected
-
-
-@both
-def test_c_header_compiles_and_agrees(top: str, tmp_path: Path) -> None:
-    """Included twice, by the compiler's own reading of every constant, and none more than expected."""
-    name = written(top, "default", tmp_path)
-    header = f"{name}_regs.h"
-    expected = expected_constants(top)
-    checks = "\n".join(f'_Static_assert({key} == {value}u, "{key}");' for key, value in expected.items())
-    source = tmp_path / "check.c"
-    source.write_text(f'#include "{header}"\n#include "{header}"\n{checks}\nint main(void) {{ return 0; }}\n')
-    command = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    defined = set(re.findall(r"^#define (\w+) ", (tmp_path / header).read_text(), re.MULTILINE))
-    assert defined == set(expected)
-
-
-def test_both_c_headers_in_one_program(tmp_path: Path) -> None:
-    """No name is defined twice."""
-    includes = [f'#include "{written(top, "default", tmp_path)}_regs.h"\n' for top in ALL_CONFIGS]
-    source = tmp_path / "both.c"
-    source.write_text("".join(includes) + '_Static_assert(FLEXNM_ID_VALUE != FLEXNM_DECODE_ID_VALUE, "");\n')
-    command = ["gcc", "-std=c11", "-Wall", "-Werror", "-pedantic", "-fsyntax-only", str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert not expected_constants("linear").keys() & expected_constants("decode").keys()
-
-
-@both
-def test_python_header_agrees(top: str) -> None:
-    """Constants and nothing else; it imports nothing."""
-    name, _, files = engine(top, "default")
-    text = files[f"{name}_regs.py"]
-    found: dict[str, Any] = {"__builtins__": {}}
-    exec(compile(text, "header", "exec"), found)
-    assert {key: value for key, value in found.items() if not key.startswith("__")} == expected_constants(top)
-
-
-@pytest.mark.parametrize("top, config", CASES)
-def test_registers_page_lists_every_register(top: str, config: str) -> None:
-    """Name, address, every field with its bits, and the words this unit answers with."""
-    _, _, files = engine(top, config)
-    page = files["registers.md"]
-    values = IDENTITIES[top](ALL_CONFIGS[top][config])
-    registers = REGISTER_MAPS[top].values()
-    for register in registers:
-        section = page.partition(f"\n## {register.name}\n")[2].partition("\n## ")[0]
-        assert f"`{register.offset:#04x}`" in section
-        assert (f"`{values.get(register.name, 0):#010x}`" in section) == (register.name in values)
-        for field in register.fields:
-            bits = f"{field.low + field.width - 1}:{field.low}" if field.width > 1 else f"{field.low}"
-            assert f"| {bits} | `{field.name}` | {field.meaning} |" in section
-    assert page.count("\n## ") == len(registers)
 
 
 @pytest.mark.parametrize("top, config", CASES)
