@@ -69,6 +69,6 @@ def unstalled_cycles(
 @functools.cache
 def _compressor_latency(cfg: Config) -> int:
     unit = Compressor(cfg)
-    for component in (unit, unit.selector):
+    for component in (unit, unit.selection, unit.selection.selector):
         component._MustUse__silence = True  # only asked, never built: Amaranth would warn
     return int(unit.latency)
