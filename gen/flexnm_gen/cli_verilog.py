@@ -14,14 +14,19 @@ from flexnm_rtl.presets import DEFAULT_PRESET, PRESETS
 
 from flexnm_gen.generate import generate
 from flexnm_gen.options import config_options, make_config
-from flexnm_gen.tops import ALL, LARGEST, TOPS, find_top
+from flexnm_gen.tops import ALL, LARGEST, TOPS, UNITS, chosen_tops
 
 _EPILOG = "Units: " + "; ".join(f"{name}: {top.summary}" for name, top in TOPS.items()) + "."
 
 
 @click.command(epilog=_EPILOG)
 @config_options
-@click.option("--top", default=ALL, show_default=True, help=f"Unit to write: {', '.join([ALL, *TOPS])}.")
+@click.option(
+    "--top",
+    default=UNITS,
+    show_default=True,
+    help=f"Unit to write: {', '.join(TOPS)}; {UNITS}: all but the engines; {ALL}: all.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("build"), show_default=True, help="Folder for the units."
 )
@@ -33,9 +38,7 @@ def verilog(top: str, out: Path, **settings: Any) -> None:
     Example: flexnm verilog --n 8 --m 16 --top compressor
     """
     cfg = make_config(**settings)
-    names = list(TOPS) if top == ALL else [top]
-    for name in names:
-        find_top(name)
+    names = chosen_tops(top)
     for folder in _generate_all(names, cfg, out):
         click.echo(f"{folder / folder.name}.v")
 

@@ -13,9 +13,12 @@ from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.linear import LinearEngine
 from flexnm_rtl.mac_array import MacArray
+from flexnm_rtl.registers import REGISTER_MAPS
 from flexnm_rtl.selection import resolve_selector
 
 ALL = "all"
+UNITS = "units"
+"""Names that stand for several units: every one, and those that are no engines."""
 
 
 def _codec_name(cfg: Config) -> str:
@@ -66,10 +69,20 @@ LARGEST = "linear"
 """The unit that takes longest to generate; it contains all others but the decompressor."""
 
 
+def chosen_tops(name: str) -> list[str]:
+    """The units that ``name`` stands for: itself, or several for ``all`` and ``units``. Raises ConfigError."""
+    if name == ALL:
+        return list(TOPS)
+    if name == UNITS:
+        return [top for top in TOPS if top not in REGISTER_MAPS]
+    find_top(name)
+    return [name]
+
+
 def find_top(name: str) -> Top:
     """The unit called ``name``. Raises ConfigError when there is none."""
     if name not in TOPS:
-        raise ConfigError(f"TOP={name} is unknown: choose one of {', '.join([ALL, *TOPS])}")
+        raise ConfigError(f"TOP={name} is unknown: choose one of {', '.join([UNITS, ALL, *TOPS])}")
     return TOPS[name]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from flexnm_gen.cli import COMMANDS
 from flexnm_gen.generate import render
-from flexnm_gen.tops import TOPS, module_name
+from flexnm_gen.tops import TOPS, UNITS, chosen_tops, module_name
 from flexnm_rtl.config import Config
 from flexnm_rtl.presets import DEFAULT_PRESET, PRESETS, preset
 
@@ -143,7 +143,7 @@ def test_readme_has_the_presets() -> None:
 def test_readme_has_the_files_of_verilog() -> None:
     """The file names under ``make verilog N=8 M=16`` are those it writes."""
     cfg = preset(DEFAULT_PRESET).replace(n_keep=8, m_group=16, lanes=8)
-    names = [module_name(top, cfg) for top in TOPS]
+    names = [module_name(top, cfg) for top in chosen_tops(UNITS)]
     assert "".join(f"    build/{name}/{name}.v\n" for name in names) in README
 
 

@@ -24,7 +24,7 @@ def test_equal_bytes_in_every_process(tmp_path: Path) -> None:
     for seed in ("0", "1", "4242"):
         out = tmp_path / f"seed{seed}"
         code = "import sys; from flexnm_gen.cli import run; sys.exit(run(sys.argv[1:]))"
-        done = python(code, "verilog", *SMALL, "--out", str(out), PYTHONHASHSEED=seed)
+        done = python(code, "verilog", *SMALL, "--top", "all", "--out", str(out), PYTHONHASHSEED=seed)
         assert (done.returncode, done.stderr) == (0, "")
         trees.append(tree(out))
     assert trees[0] == trees[1] == trees[2]
@@ -33,7 +33,7 @@ def test_equal_bytes_in_every_process(tmp_path: Path) -> None:
 
 def test_equal_bytes_whatever_was_generated_before(tmp_path: Path) -> None:
     """All units in one run, or one of them alone in the same process."""
-    assert run(["verilog", *SMALL, "--out", str(tmp_path / "all")]) == 0
+    assert run(["verilog", *SMALL, "--top", "all", "--out", str(tmp_path / "all")]) == 0
     assert run(["verilog", *SMALL, "--top", "mac_array", "--out", str(tmp_path / "one")]) == 0
     assert tree(tmp_path / "one").items() <= tree(tmp_path / "all").items()
 
@@ -82,7 +82,7 @@ def test_a_changed_setting_rewrites(tmp_path: Path) -> None:
 
 def test_a_manifest_gives_the_same_bytes_again(tmp_path: Path) -> None:
     """Each unit, from its own manifest."""
-    assert run(["verilog", *SMALL, "--selector", "auto", "--out", str(tmp_path / "a")]) == 0
+    assert run(["verilog", *SMALL, "--top", "all", "--selector", "auto", "--out", str(tmp_path / "a")]) == 0
     for folder in (tmp_path / "a").iterdir():
         manifest = folder / f"{folder.name}.json"
         top = json.loads(manifest.read_text())["top"]
