@@ -36,7 +36,12 @@ DECODE_FAULTS = [
         "m.d.sync += tile.eq(tile + self.tile_bytes)",
         "m.d.sync += tile.eq(tile)",
     ),
-    _fault("reader: the region's end is not checked", "row_reader.py", "(address < self.limit) & ", ""),
+    _fault(
+        "reader: the region's end is not checked",
+        "row_reader.py",
+        "(address < self.limit) & (self.limit - address >= cfg.row_bytes)",
+        "(address < self.limit + cfg.row_bytes)",
+    ),
     _fault("reader: bad responses go unnoticed", "row_reader.py", "(bus.rresp != OKAY)", "(bus.rresp == 1)"),
     _fault(
         "reader: an address changes while it waits",
