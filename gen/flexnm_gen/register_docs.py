@@ -11,7 +11,6 @@ from flexnm_rtl.registers import REGISTER_MAPS, Access, Field, Register
 _IDENTITIES = {"linear": linear_registers.identity, "decode": decode_registers.identity}
 _ACCESS = {
     Access.READ_ONLY: "read only: a write answers SLVERR",
-    Access.READ_WRITE: "read and write",
     Access.JOB: "read and write; while `status.busy` is 1 a write answers SLVERR",
     Access.COMMAND: "write 1 to a bit to act; reads 0",
     Access.CLEAR: "read; write 1 to a bit to clear it",

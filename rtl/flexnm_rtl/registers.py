@@ -18,7 +18,6 @@ class Access(enum.StrEnum):
     """What a write does. Writing to a read-only register, or a job register while busy, answers SLVERR."""
 
     READ_ONLY = "RO"
-    READ_WRITE = "RW"
     JOB = "RW, not while busy"
     COMMAND = "write 1 to act, reads 0"
     CLEAR = "write 1 to clear"

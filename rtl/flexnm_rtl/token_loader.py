@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from flexnm_rtl.block_selection import BlockSelection
 from flexnm_rtl.config import Config, bits_for
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packet_guard import PacketGuard
+from flexnm_rtl.pipeline import delay
 
 
 def token_beat(cfg: Config) -> data.ArrayLayout:
@@ -75,9 +76,14 @@ class TokenLoader(wiring.Component):
             walk.k_limit.eq(self.channels),
             real.eq(Cat(walk.k_left > i for i in range(cfg.m_group))),
         ]
+        selections = [BlockSelection(cfg, runtime_n=True) for _ in range(cfg.rows)]
+        # Beside the block that leaves the selections, which never stall.
+        latency = selections[0].latency
+        shown = delay(m, Const((1 << latency) - 1, latency), real, "real")
         masks = []
-        for row in range(cfg.rows):
-            mask = self._token(m, guard.o, real, row)
+        for row, selection in enumerate(selections):
+            m.submodules[f"selection_{row}"] = selection
+            mask = self._token(m, guard.o, selection, real, shown, row)
             masks.append(gate(self.tokens > row, mask))
         filled = Signal.like(self.filled)
         m.d.comb += [self.entry.mask.eq(any_of(masks)), self.addr.eq(filled), self.filled.eq(filled)]
@@ -87,10 +93,14 @@ class TokenLoader(wiring.Component):
             m.d.sync += filled.eq(filled + 1)
         return m
 
-    def _token(self, m: Module, o: stream.Interface, real: Signal, row: int) -> Value:
-        """The pruned values of one token into the entry; returns the channels it keeps."""
+    def _token(
+        self, m: Module, o: stream.Interface, selection: BlockSelection, real: Signal, shown: Signal, row: int
+    ) -> Value:
+        """The pruned values of one token into the entry; returns the channels it keeps.
+
+        real, shown: which channels of the block are no padding, where it enters the selection and where it leaves it.
+        """
         cfg = self.cfg
-        m.submodules[f"selection_{row}"] = selection = BlockSelection(cfg, runtime_n=True)
         m.d.comb += [
             Value.cast(selection.i.p["values"]).eq(Value.cast(o.p[row].dense)),
             selection.i.p.keep.eq(real),
@@ -102,20 +112,9 @@ class TokenLoader(wiring.Component):
         if row == 0:
             m.d.comb += [o.ready.eq(selection.i.ready), self.write.eq(selection.o.valid)]
         # The last block's padding can be marked where a token has fewer than N real channels.
-        shown = Signal(cfg.m_group, name=f"real_{row}")
-        m.d.comb += shown.eq(self._delayed(m, selection, real, row))
         kept = Signal(cfg.m_group, name=f"kept_{row}")
         m.d.comb += kept.eq(Mux(self.dense, shown, selection.o.p.mask & shown))
         values = selection.o.p["values"]
         for i in range(cfg.m_group):
             m.d.comb += Value.cast(self.entry["values"][row][i]).eq(gate(kept[i] & (self.tokens > row), values[i]))
         return kept
-
-    def _delayed(self, m: Module, selection: BlockSelection, real: Signal, row: int) -> Value:
-        """``real`` beside the block that leaves the selection; the pipeline never stalls, so plain registers do."""
-        current: Signal = real
-        for stage in range(selection.latency):
-            register = Signal(len(real), name=f"real_{row}_{stage}", reset_less=True)
-            m.d.sync += register.eq(current)
-            current = register
-        return current

@@ -12,7 +12,8 @@ from flexnm_model.quantize import Quantized
 from flexnm_rtl.config import Config
 
 from flexnm_tb.cosim.linear_module import HardwareLinear
-from flexnm_tb.cosim.pool import EnginePool, ideal_cycles
+from flexnm_tb.cosim.pool import EnginePool
+from flexnm_tb.engine_cycles import ideal_cycles
 from flexnm_tb.llm_store import HardwareLayer, LayerStore, fingerprint
 
 

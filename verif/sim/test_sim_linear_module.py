@@ -14,7 +14,8 @@ from flexnm_rtl.config import ConfigError
 from flexnm_rtl.presets import preset
 from flexnm_tb.cosim import pool as pooling
 from flexnm_tb.cosim.linear_module import HardwareLinear
-from flexnm_tb.cosim.pool import EnginePool, ideal_cycles
+from flexnm_tb.cosim.pool import EnginePool
+from flexnm_tb.engine_cycles import ideal_cycles
 
 CFG = preset("n2m4").replace(rows=2, cols=4, lanes=1, k_max=64)
 

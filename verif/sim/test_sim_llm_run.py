@@ -16,7 +16,8 @@ from flexnm_model.text import load_text, windows
 from flexnm_rtl.config import ConfigError
 from flexnm_rtl.presets import preset
 from flexnm_tb import llm_run, llm_store
-from flexnm_tb.cosim.pool import EnginePool, PoolResult, ideal_cycles
+from flexnm_tb.cosim.pool import EnginePool, PoolResult
+from flexnm_tb.engine_cycles import ideal_cycles
 from flexnm_tb.llm_commands import PRESET
 from flexnm_tb.llm_layers import Position
 from flexnm_tb.llm_store import HardwareLayer, LayerStore

@@ -14,17 +14,13 @@ from flexnm_model.driver import JobResult, LinearDriver
 from flexnm_rtl.config import Config, ConfigError, ceil_div
 
 from flexnm_tb.cosim.engine import SimulatedEngine, SimulatedUnit
+from flexnm_tb.engine_cycles import ideal_cycles
 
 MAX_ENGINES = 64
 PART_CYCLES = 1 << 20
 """A job of more cycles is cut into several, so that an interruption waits a few seconds at most."""
 
 _POLL_SECONDS = 0.2
-
-
-def ideal_cycles(cfg: Config, tokens: int, channels: int, outputs: int) -> int:
-    """Cycles the array of one engine needs at least for a layer: T, K, O."""
-    return ceil_div(tokens, cfg.rows) * ceil_div(outputs, cfg.cols) * cfg.blocks(channels) * cfg.steps
 
 
 @dataclass(frozen=True)
