@@ -12,6 +12,7 @@ _IDENTITIES = {"linear": linear_registers.identity, "decode": decode_registers.i
 _ACCESS = {
     Access.READ_ONLY: "read only: a write answers SLVERR",
     Access.JOB: "read and write; while `status.busy` is 1 a write answers SLVERR",
+    Access.TABLE: "write an entry of a table, reads 0; while `status.busy` is 1 a write answers SLVERR",
     Access.COMMAND: "write 1 to a bit to act; reads 0",
     Access.CLEAR: "read; write 1 to a bit to clear it",
 }

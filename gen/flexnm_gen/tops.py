@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from amaranth.lib import wiring
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import Config, ConfigError
+from flexnm_rtl.config import Config, ConfigError, ScoreFactor
 from flexnm_rtl.decode import DecodeEngine
 from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.linear import LinearEngine
+from flexnm_rtl.linear_registers import TOKEN_METHODS
 from flexnm_rtl.mac_array import MacArray
 from flexnm_rtl.registers import REGISTER_MAPS
 from flexnm_rtl.selection import resolve_selector
@@ -22,11 +23,13 @@ UNITS = "units"
 
 
 def _codec_name(cfg: Config) -> str:
-    return f"n{cfg.n_keep}m{cfg.m_group}_a{cfg.act_width}_{cfg.metadata.value}"
+    fraction = f"f{cfg.fraction_bits}" if cfg.fraction_bits else ""
+    return f"n{cfg.n_keep}m{cfg.m_group}_a{cfg.act_width}{fraction}_{cfg.metadata.value}"
 
 
 def _compressor_name(cfg: Config) -> str:
-    return f"{_codec_name(cfg)}_{cfg.selector.value}"
+    scored = "" if cfg.score_factor is ScoreFactor.NONE else f"_{cfg.score_factor.value}{cfg.factor_width}"
+    return f"{_codec_name(cfg)}_{cfg.selector.value}{scored}"
 
 
 def _array_name(cfg: Config) -> str:
@@ -35,7 +38,9 @@ def _array_name(cfg: Config) -> str:
 
 def _linear_name(cfg: Config) -> str:
     ports = f"t{cfg.tokens_max}_p{cfg.act_ports}_{cfg.weight_ports}_{cfg.result_ports}"
-    return f"{_array_name(cfg)}_{cfg.selector.value}_{ports}"
+    scored = _compressor_name(cfg).removeprefix(_codec_name(cfg))
+    methods = "".join(f"_{name}" for name in TOKEN_METHODS if getattr(cfg, name))
+    return f"{_array_name(cfg)}{scored}_{ports}{methods}"
 
 
 def _decode_name(cfg: Config) -> str:

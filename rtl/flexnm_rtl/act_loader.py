@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from flexnm_rtl.arith import gate
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import Config, bits_for
+from flexnm_rtl.config import GAIN_WIDTH, Config, ScoreFactor, bits_for, ceil_div
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.engine_layouts import act_beat
+from flexnm_rtl.group_buffer import GroupBuffer
 from flexnm_rtl.layouts import block
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packet_guard import PacketGuard
+from flexnm_rtl.preparation import Preparation
 from flexnm_rtl.sharing import add_shared
+from flexnm_rtl.variance_meter import VarianceMeter
 
 
 def act_depth(cfg: Config) -> int:
@@ -31,16 +35,20 @@ class ActLoader(wiring.Component):
     group, groups. ``tokens``, ``channels``, ``dense``, ``compressed``: the job, stable from ``start`` on. Channels
     beyond ``channels`` count as padding. Writes: ``bank`` (tokens of a beat), ``addr``, ``data``; ``filled``: entries
     that are complete. Takes a beat a cycle, in dense mode one in ``dense_beats``. ``short``, ``long``, ``abort``: see
-    ``PacketGuard``.
+    ``PacketGuard``. ``factors``, ``static_shift``, ``token_shift``, ``variance``: modes, in a design that has them, and
+    the ports of ``Preparation``, ``GroupBuffer`` (``mean`` of ``mean_token`` with ``mean_valid``) and ``VarianceMeter``
+    (``gain`` of ``gain_token`` with ``gain_valid``) that go with them.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
+        self.preparation = Preparation(cfg)
         self.chunks = cfg.rows // cfg.act_ports
         self.depth = act_depth(cfg)
         self.guard = PacketGuard(act_beat(cfg))
         super().__init__(
-            {
+            self._method_ports(cfg)
+            | {
                 "i": In(self.guard.i.signature.flip()),
                 "start": In(1),
                 "abort": In(1),
@@ -58,13 +66,23 @@ class ActLoader(wiring.Component):
             }
         )
 
+    def _method_ports(self, cfg: Config) -> dict[str, wiring.Member]:
+        own = ("factors", "static_shift", "write_channel_data", "write_token_data", "table_index", "table_data")
+        members = self.preparation.signature.members
+        ports = {name: members[name] for name in own if name in members}
+        token = bits_for(ceil_div(cfg.tokens_max, cfg.rows) * cfg.rows)
+        if cfg.token_shift:
+            mean = {"mean_valid": Out(1), "mean_token": Out(token), "mean": Out(signed(cfg.shift_width))}
+            ports |= {"token_shift": In(1)} | mean
+        if cfg.variance:
+            gain = {"gain_valid": Out(1), "gain_token": Out(token), "gain": Out(GAIN_WIDTH)}
+            ports |= {"variance": In(1)} | gain
+        return ports
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        cfg = self.cfg
         m.submodules.guard = guard = self.guard
-        m.submodules.walk = walk = LoopNest(
-            Loop("chunk", self.chunks, 1), Loop("k", cfg.k_max, cfg.m_group), Loop("t", cfg.tokens_max, cfg.rows)
-        )
+        m.submodules.walk = walk = self._walk(m)
         wiring.connect(m, wiring.flipped(self.i), guard.i)
         m.d.comb += [
             guard.start.eq(self.start),
@@ -72,46 +90,112 @@ class ActLoader(wiring.Component):
             guard.final.eq(walk.final),
             self.short.eq(guard.short),
             self.long.eq(guard.long),
-            walk.start.eq(self.start),
             walk.advance.eq(guard.o.valid & guard.o.ready),
-            walk.chunk_limit.eq(self.chunks),
-            walk.k_limit.eq(self.channels),
-            walk.t_limit.eq(self.tokens),
         ]
-        keep = Signal(cfg.m_group)
-        m.d.comb += keep.eq(Cat(walk.k_left > i for i in range(cfg.m_group)))
-        blocks, valid, hold = self._compress(m, platform, guard.o, keep)
+        o = self._prepare(m, guard.o, walk)
+        blocks, valid, hold = self._compress(m, platform, o)
         m.d.comb += [self.write.eq(valid), self.data.eq(Cat(blocks))]
         self._place(m, hold)
         return m
 
-    def _compress(
-        self, m: Module, platform: object, o: stream.Interface, keep: Signal
-    ) -> tuple[list[Value], Value, Value]:
+    def _walk(self, m: Module) -> LoopNest:
+        """Through the beats of a job."""
+        cfg = self.cfg
+        walk = LoopNest(
+            Loop("chunk", self.chunks, 1), Loop("k", cfg.k_max, cfg.m_group), Loop("t", cfg.tokens_max, cfg.rows)
+        )
+        m.d.comb += [
+            walk.start.eq(self.start),
+            walk.chunk_limit.eq(self.chunks),
+            walk.k_limit.eq(self.channels),
+            walk.t_limit.eq(self.tokens),
+        ]
+        return walk
+
+    def _prepare(self, m: Module, beats: stream.Interface, walk: LoopNest) -> stream.Interface:
+        """The stream of prepared beats; ``walk`` stands at the beat that ``beats`` offers."""
+        cfg = self.cfg
+        m.submodules.preparation = preparation = self.preparation
+        if cfg.token_shift:
+            m.submodules.buffer = buffer = GroupBuffer(cfg)
+            m.submodules.replay = walk = self._walk(m)
+            wiring.connect(m, beats, buffer.i)
+            beats = buffer.o
+            m.d.comb += [
+                buffer.start.eq(self.start),
+                buffer.channels.eq(self.channels),
+                buffer.enable.eq(self.token_shift),
+                walk.advance.eq(beats.valid & beats.ready),
+                preparation.token_shift.eq(self.token_shift),
+                preparation.means.eq(buffer.means),
+                self.mean_valid.eq(buffer.mean_valid),
+                self.mean_token.eq(buffer.token),
+                self.mean.eq(buffer.mean),
+            ]
+        wiring.connect(m, beats, preparation.i)
+        m.d.comb += preparation.keep.eq(Cat(walk.k_left > i for i in range(cfg.m_group)))
+        for name, value in (("start", self.start), ("chunk_last", walk.chunk_last), ("k_last", walk.k_last)):
+            if hasattr(preparation, name):
+                m.d.comb += getattr(preparation, name).eq(value)
+        for name in self._method_ports(cfg):
+            if name in preparation.signature.members and name != "token_shift":
+                m.d.comb += getattr(preparation, name).eq(getattr(self, name))
+        return preparation.o
+
+    def _compress(self, m: Module, platform: object, o: stream.Interface) -> tuple[list[Value], Value, Value]:
         """Blocks of all slots in the job's mode, whether they are valid, and whether a dense block goes on."""
         blocks: list[Value] = []
+        compressors = []
         valid: Value = Value.cast(0)
         hold: Value = Value.cast(0)
+        meter = self._meter(m, o)
+        waiting = meter.hold if meter is not None else Const(0)
         for port in range(self.cfg.act_ports):
-            slot = o.p[port]
             compressor = add_shared(m, platform, "compressor", f"compressor_{port}", lambda: Compressor(self.cfg))
             splitter = add_shared(m, platform, "splitter", f"splitter_{port}", lambda: DenseSplitter(self.cfg))
-            sparse = ~self.dense & ~self.compressed
+            sparse = ~self.dense & ~self.compressed & ~waiting
             for unit, chosen in ((compressor, sparse), (splitter, self.dense)):
-                self._feed(m, unit, slot.dense, keep, o.valid & chosen)
-            packed = Value.cast(slot.compressed)
+                self._feed(m, unit, o, port, o.valid & chosen)
+            if self.cfg.score_factor is not ScoreFactor.NONE:
+                m.d.comb += compressor.i.p.factors.eq(o.p.factors)
+            compressors.append(compressor)
+            packed = Value.cast(o.p.slots[port].compressed)
             chosen_block = Mux(self.compressed, packed, Value.cast(compressor.o.p.block))
             blocks.append(Mux(self.dense, Value.cast(splitter.o.p.block), chosen_block))
             if port == 0:
-                m.d.comb += o.ready.eq(Mux(self.dense, splitter.i.ready, Mux(self.compressed, 1, compressor.i.ready)))
+                ready = Mux(self.compressed, 1, compressor.i.ready & ~waiting)
+                m.d.comb += o.ready.eq(Mux(self.dense, splitter.i.ready, ready))
                 valid = Mux(self.dense, splitter.o.valid, Mux(self.compressed, o.valid, compressor.o.valid))
                 hold = self.dense & splitter.o.p.hold
+        if meter is not None:
+            m.d.comb += [
+                meter.after_valid.eq(compressors[0].o.valid),
+                Value.cast(meter.after).eq(Cat(Value.cast(c.o.p.block["values"]) for c in compressors)),
+            ]
         return blocks, valid, hold
 
-    def _feed(self, m: Module, unit: Any, values: Any, keep: Signal, valid: Value) -> None:
+    def _meter(self, m: Module, o: stream.Interface) -> VarianceMeter | None:
+        """What measures variances, connected to the values before their selection."""
+        if not self.cfg.variance:
+            return None
+        m.submodules.variance_meter = meter = VarianceMeter(self.cfg)
+        blocks = [[gate(keep, v) for keep, v in zip(o.p.keep, block, strict=True)] for block in o.p.blocks]
         m.d.comb += [
-            Value.cast(unit.i.p["values"]).eq(Value.cast(values)),
-            unit.i.p.keep.eq(keep),
+            meter.start.eq(self.start),
+            meter.channels.eq(self.channels),
+            meter.enable.eq(self.variance),
+            meter.before_valid.eq(o.valid & o.ready),
+            Value.cast(meter.before).eq(Cat(Cat(block) for block in blocks)),
+            self.gain_valid.eq(meter.nu_valid),
+            self.gain_token.eq(meter.token),
+            self.gain.eq(meter.nu),
+        ]
+        return meter
+
+    def _feed(self, m: Module, unit: Any, o: stream.Interface, port: int, valid: Value) -> None:
+        m.d.comb += [
+            Value.cast(unit.i.p["values"]).eq(Value.cast(o.p.blocks[port])),
+            unit.i.p.keep.eq(o.p.keep),
             unit.i.valid.eq(valid),
             unit.o.ready.eq(1),
         ]

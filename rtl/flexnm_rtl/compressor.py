@@ -17,7 +17,7 @@ from flexnm_rtl.positions import metadata_of, one_hot_sources
 class Compressor(wiring.Component):
     """Keeps exactly N of every M channels; the rule is that of ``BlockSelection``.
 
-    ``i``: stream of ``layouts.dense_in``. ``o``: stream of ``layouts.compressed``: kept values in ascending channel
+    ``i``: stream of ``layouts.scored_in``. ``o``: stream of ``layouts.compressed``: kept values in ascending channel
     order, metadata, ``last``. Throughput: a block a cycle. Latency: ``latency`` cycles from the transfer at ``i`` to
     ``valid`` at ``o`` (selection, compaction 1).
     """
@@ -28,7 +28,7 @@ class Compressor(wiring.Component):
         self.latency = self.selection.latency + 1
         super().__init__(
             {
-                "i": In(stream.Signature(layouts.dense_in(cfg))),
+                "i": In(stream.Signature(layouts.scored_in(cfg))),
                 "o": Out(stream.Signature(layouts.compressed(cfg))),
             }
         )
@@ -48,7 +48,7 @@ class Compressor(wiring.Component):
         ]
         sources = one_hot_sources(m, cfg, marked.p.mask, "source")
         dense = Value.cast(marked.p["values"])
-        values = [dense.word_select(i, cfg.act_width) for i in range(cfg.m_group)]
+        values = [dense.word_select(i, cfg.value_width) for i in range(cfg.m_group)]
         kept = Cat(any_of([gate(hit, values[n + d]) for d, hit in enumerate(row)]) for n, row in enumerate(sources))
         m.d.comb += self.o.p.last.eq(delay(m, control.enable, marked.p.last, "last"))
         for field, value in (("values", kept), ("metadata", metadata_of(cfg, marked.p.mask, sources))):

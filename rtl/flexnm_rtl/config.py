@@ -20,10 +20,19 @@ MAX_T = 1 << 16
 MAX_OUTSTANDING = 256
 BUS_WIDTHS = (64, 128, 256, 512)
 
-# Requantisation parameters of one output, packed from the lowest bit up into a word of PARAMETER_BITS. The rule they
-# belong to stands in ``flexnm_model.requantize``.
+# Parameters of one output, packed from the lowest bit up; with the sum of its weights the word is twice as long. The
+# rules they belong to stand in ``flexnm_model.requantize`` and ``flexnm_model.token_methods``.
 BIAS_WIDTH, MULTIPLIER_WIDTH, SHIFT_WIDTH = 32, 16, 6
 PARAMETER_BITS = 64
+ROW_SUM_WIDTH = 32
+
+# Fixed point of the methods that change values or sums; the rule stands in ``flexnm_model.token_methods``, the accuracy
+# against the number of bits in docs/methods.md.
+CHANNEL_SHIFT_WIDTH = 16
+EXPONENT_WIDTH = 4
+GAIN_WIDTH, GAIN_FRACTION = 16, 12
+MAX_FACTOR_WIDTH = {"multiply": 16, "shift": 4}
+MAX_FRACTION_BITS = 4
 
 _E = TypeVar("_E", bound=enum.StrEnum)
 
@@ -45,6 +54,14 @@ class Selector(enum.StrEnum):
     AUTO = "auto"
     RANK = "rank"
     RADIX = "radix"
+
+
+class ScoreFactor(enum.StrEnum):
+    """What a per-channel factor does to the magnitude in the score."""
+
+    NONE = "none"
+    MULTIPLY = "multiply"
+    SHIFT = "shift"
 
 
 def bits_for(values: int) -> int:
@@ -97,6 +114,10 @@ class Config:
     acts_per_beat, weights_per_beat, results_per_beat: blocks of activations (tokens), outputs' blocks of weights, and
     results in a beat of the linear engine's streams; divide ``rows``, ``cols`` and ``cols``. 0 chooses: the smallest
     number that keeps the array busy (``act_ports``, ``weight_ports``), and a quarter of ``cols`` (``result_ports``).
+    score_factor: ``multiply``: a channel's score is its magnitude times an unsigned factor of ``factor_width`` bits;
+    ``shift``: its magnitude shifted left by ``factor_width`` bits' worth; ``none``: no such hardware.
+    static_shift, token_shift, variance: hardware of the linear engine for the mitigations S-PTS and L-PTS, D-PTS, VAR.
+    fraction_bits: bits below the activations' unit that shifted values keep.
     bus_width: bits of the decode engine's memory bus. tile_beats: beats of a row of weights in memory, a power of two,
     4096 bytes at most. outstanding: bursts the decode engine has under way at a time. address_width: bits of its
     addresses.
@@ -118,6 +139,12 @@ class Config:
     acts_per_beat: int = 0
     weights_per_beat: int = 0
     results_per_beat: int = 0
+    score_factor: ScoreFactor = ScoreFactor.NONE
+    factor_width: int = 0
+    static_shift: bool = False
+    token_shift: bool = False
+    variance: bool = False
+    fraction_bits: int = 0
     bus_width: int = 128
     tile_beats: int = 16
     outstanding: int = 16
@@ -154,7 +181,54 @@ class Config:
         _require_int("OUTSTANDING", self.outstanding, 2, MAX_OUTSTANDING)
         _require_int("ADDRESS_WIDTH", self.address_width, 16, 64)
         object.__setattr__(self, "metadata", _member(Metadata, "METADATA", self.metadata))
+        object.__setattr__(self, "score_factor", _member(ScoreFactor, "SCORE_FACTOR", self.score_factor))
+        self._check_methods()
         object.__setattr__(self, "selector", _member(Selector, "SELECTOR", self.selector))
+
+    def _check_methods(self) -> None:
+        kind = self.score_factor
+        if kind is ScoreFactor.NONE:
+            _require(not self.factor_width, f"FACTOR_WIDTH={self.factor_width} needs SCORE_FACTOR=multiply or shift")
+        else:
+            if not self.factor_width:
+                object.__setattr__(self, "factor_width", 8 if kind is ScoreFactor.MULTIPLY else 3)
+            _require_int("FACTOR_WIDTH", self.factor_width, 1, MAX_FACTOR_WIDTH[kind])
+        for name in ("static_shift", "token_shift", "variance"):
+            _require_choice(name.upper(), int(getattr(self, name)), (0, 1))
+            object.__setattr__(self, name, bool(getattr(self, name)))
+        _require_int("FRACTION_BITS", self.fraction_bits, 0, MAX_FRACTION_BITS)
+        _require(
+            not self.fraction_bits or self.shifts,
+            f"FRACTION_BITS={self.fraction_bits} needs a shift: set STATIC_SHIFT=1 or TOKEN_SHIFT=1",
+        )
+        _require(
+            not self.static_shift or self.act_ports & (self.act_ports - 1) == 0,
+            f"STATIC_SHIFT=1 needs a power of two of activation blocks in a beat: {self.act_ports} is none",
+        )
+        _require(
+            self.value_width <= MAX_WIDTH,
+            f"WIDTH={self.act_width} and FRACTION_BITS={self.fraction_bits} exceed {MAX_WIDTH} bits: lower one",
+        )
+
+    @property
+    def shifts(self) -> bool:
+        """Whether values are shifted before the selection."""
+        return self.static_shift or self.token_shift
+
+    @property
+    def methods(self) -> bool:
+        """Whether there is hardware for any of the methods beyond selection by magnitude."""
+        return self.shifts or self.variance or self.score_factor is not ScoreFactor.NONE
+
+    @property
+    def value_width(self) -> int:
+        """Bits of a signed value as it is selected and multiplied: an activation and ``fraction_bits`` below it."""
+        return self.act_width + self.fraction_bits
+
+    @property
+    def shift_width(self) -> int:
+        """Bits of a token's signed shift, in the unit of a value: a mean of activations cannot exceed them."""
+        return self.value_width + 1
 
     @property
     def pattern(self) -> str:
@@ -163,8 +237,15 @@ class Config:
 
     @property
     def score_width(self) -> int:
-        """Bits of an unsigned score: ``|x|`` of a signed ``act_width``-bit number, ``2**(act_width-1)`` included."""
-        return self.act_width
+        """Bits of an unsigned score: ``|v|`` of a signed number of ``value_width`` bits (the most negative one
+        included), times or shifted by a factor.
+        """
+        growth = {
+            ScoreFactor.NONE: 0,
+            ScoreFactor.MULTIPLY: self.factor_width,
+            ScoreFactor.SHIFT: (1 << self.factor_width) - 1,
+        }
+        return self.value_width + growth[self.score_factor]
 
     @property
     def index_width(self) -> int:
@@ -194,7 +275,7 @@ class Config:
     @property
     def compressed_bits(self) -> int:
         """Bits of a compressed block: kept values and metadata."""
-        return self.n_keep * self.act_width + self.metadata_width
+        return self.n_keep * self.value_width + self.metadata_width
 
     @property
     def compression_ratio(self) -> float:
@@ -213,13 +294,28 @@ class Config:
 
     @property
     def product_width(self) -> int:
-        """Bits of the signed product of an activation and a weight."""
-        return self.act_width + self.weight_width
+        """Bits of the signed product of a value and a weight."""
+        return self.value_width + self.weight_width
 
     @property
     def acc_width(self) -> int:
         """Bits of the signed accumulator: holds ``k_max`` products of the most negative numbers."""
         return (self.k_max << (self.product_width - 2)).bit_length() + 1
+
+    @property
+    def total_width(self) -> int:
+        """Bits of the signed sum after the corrections of a token: a gain below 16, a shift times a sum of weights."""
+        return self.acc_width + (5 if self.variance else 2 if self.shifts else 0)
+
+    @property
+    def parameter_bits(self) -> int:
+        """Bits of one output's parameters: bias, multiplier, shift; with ``token_shift`` the sum of its weights too."""
+        return 2 * PARAMETER_BITS if self.token_shift else PARAMETER_BITS
+
+    @property
+    def row_sum_width(self) -> int:
+        """Bits of the signed sum of an output's weights over ``k_max`` channels."""
+        return (self.k_max << (self.weight_width - 1)).bit_length() + 1
 
     @property
     def act_ports(self) -> int:
@@ -268,13 +364,13 @@ class Config:
 
     @property
     def parameter_slice(self) -> int:
-        """Bits of an output's parameters in one weight slot: all 64, or as many as the slot's weights have."""
-        return min(PARAMETER_BITS, self.m_group * self.weight_width)
+        """Bits of an output's parameters in one weight slot: all of them, or as many as the slot's weights have."""
+        return min(self.parameter_bits, self.m_group * self.weight_width)
 
     @property
     def parameter_words(self) -> int:
-        """Weight slots that hold the 64 parameter bits of one output, lowest bits first."""
-        return ceil_div(PARAMETER_BITS, self.parameter_slice)
+        """Weight slots that hold the parameters of one output, lowest bits first."""
+        return ceil_div(self.parameter_bits, self.parameter_slice)
 
     @property
     def weights_per_bus(self) -> int:
@@ -314,7 +410,7 @@ class Config:
         """A copy with some fields changed, checked again."""
         return dataclasses.replace(self, **changes)
 
-    def as_dict(self) -> dict[str, int | str]:
+    def as_dict(self) -> dict[str, int | str | bool]:
         """The fields as JSON-ready values; ``from_dict`` reads them back."""
         return {k: v.value if isinstance(v, enum.Enum) else v for k, v in dataclasses.asdict(self).items()}
 

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from flexnm_rtl.axi import axi_lite, axi_read, axi_stream
 from flexnm_rtl.banks import BankedMemory
 from flexnm_rtl.channel_walker import ChannelWalker
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import Config, ConfigError
 from flexnm_rtl.decode_registers import DecodeRegisters
 from flexnm_rtl.engine_layouts import result_beat
 from flexnm_rtl.epilogue import Epilogue
@@ -29,9 +29,14 @@ class DecodeEngine(wiring.Component):
     base + t K ``row_bytes``: row k, and in it weight o mod ``tile_outputs``, ``memory_weight_width`` bits each, the
     first lowest. Of a row only the beats with outputs of the job are read, and only rows of channels that a token of
     the job keeps. A job takes as long as its reads, when ``outstanding`` bursts cover the memory's latency.
+    Raises ConfigError for a configuration with the hardware of methods that only the linear engine has.
     """
 
     def __init__(self, cfg: Config) -> None:
+        if cfg.methods:
+            raise ConfigError(
+                "the decode engine has no score factors, shifts and variance: leave them out, or choose TOP=linear"
+            )
         self.cfg = cfg
         self.mac = VectorMac(cfg)
         self.latency = VectorMac.SETTLE

@@ -47,7 +47,7 @@ class Decompressor(wiring.Component):
         metadata = delay(m, first, self.i.p.block.metadata, "metadata")
         last = delay(m, control.enable, self.i.p.last, "last")
 
-        kept = [values.word_select(n, cfg.act_width) for n in range(cfg.n_keep)]
+        kept = [values.word_select(n, cfg.value_width) for n in range(cfg.n_keep)]
         place = self._from_mask if cfg.metadata is Metadata.BITMASK else self._from_indices
         restored = delay(m, control.enable[1:], Cat(place(m, metadata, kept)), "restored")
         m.d.comb += [Value.cast(self.o.p.values).eq(restored), self.o.p.last.eq(last)]

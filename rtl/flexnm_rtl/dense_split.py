@@ -47,7 +47,7 @@ class DenseSplitter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        dense = Signal(cfg.block_bits, reset_less=True)
+        dense = Signal(cfg.m_group * cfg.value_width, reset_less=True)
         last = Signal(reset_less=True)
         valid = Signal()
         beat = Signal(range(cfg.dense_beats))
@@ -81,6 +81,6 @@ class DenseSplitter(wiring.Component):
     def _values(self, dense: Signal, beat: int) -> Value:
         base = beat_base(self.cfg, beat)
         repeated = beat * self.cfg.n_keep - base
-        channels = [dense.word_select(base + n, self.cfg.act_width) for n in range(self.cfg.n_keep)]
-        zeros = [Const(0, self.cfg.act_width)] * repeated
+        channels = [dense.word_select(base + n, self.cfg.value_width) for n in range(self.cfg.n_keep)]
+        zeros = [Const(0, self.cfg.value_width)] * repeated
         return Cat(*zeros, *channels[repeated:])

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
 from flexnm_rtl.axi import axi_stream
-from flexnm_rtl.config import PARAMETER_BITS, Config
+from flexnm_rtl.config import EXPONENT_WIDTH, GAIN_WIDTH, Config
 from flexnm_rtl.engine_layouts import result_beat
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packer import Packer
 from flexnm_rtl.pipeline import StageControl, delay
 from flexnm_rtl.requantize import Requantizer
 from flexnm_rtl.sharing import add_shared
+from flexnm_rtl.token_correction import TokenCorrection
 from flexnm_rtl.weight_loader import OUTPUTS_MAX, PARAMETER_SLOTS
 
 
@@ -29,12 +30,26 @@ class Epilogue(wiring.Component):
     ``Requantizer``; scaled results take ``requantized_width`` bits and lie side by side, across tokens.
     ``parameter_slot``: the tile at work. ``parameters``: of its outputs, from a memory of latency 1. ``tile_done``: its
     last row has been taken. ``done``: the last beat of the job was transferred. ``start`` sets everything back.
+    In a design with ``static_shift``, ``token_shift`` or ``variance``, and while the port of that name is set: what the
+    token at work needs of ``exponent``, ``shift``, ``gain`` (see ``TokenCorrection``) comes from a memory of latency 1
+    that is read at ``token_next`` in every cycle; ``gain_there``: the gain of ``token`` has been computed.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
+        self.corrected = cfg.shifts or cfg.variance
+        ports: dict[str, wiring.Member] = {}
+        if self.corrected:
+            ports |= {"token": Out(range(cfg.tokens_max)), "token_next": Out(range(cfg.tokens_max))}
+        if cfg.static_shift:
+            ports |= {"static_shift": In(1), "exponent": In(EXPONENT_WIDTH)}
+        if cfg.token_shift:
+            ports |= {"token_shift": In(1), "shift": In(signed(cfg.shift_width))}
+        if cfg.variance:
+            ports |= {"variance": In(1), "gain": In(GAIN_WIDTH), "gain_there": In(1)}
         super().__init__(
-            {
+            ports
+            | {
                 "i": In(stream.Signature(layouts.array_results(cfg))),
                 "o": Out(axi_stream(result_beat(cfg), keep=True)),
                 "start": In(1),
@@ -43,7 +58,7 @@ class Epilogue(wiring.Component):
                 "biased": In(1),
                 "scaled": In(1),
                 "parameter_slot": Out(range(PARAMETER_SLOTS)),
-                "parameters": In(cfg.cols * PARAMETER_BITS),
+                "parameters": In(cfg.cols * cfg.parameter_bits),
                 "tile_done": Out(1),
                 "done": Out(1),
             }
@@ -52,17 +67,19 @@ class Epilogue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        m.submodules.control = control = StageControl(Requantizer.latency)
+        correction = TokenCorrection.latency if self.corrected else 0
+        m.submodules.control = control = StageControl(correction + Requantizer.latency)
         m.submodules.packer = packer = Packer(cfg.result_ports, wide=cfg.result_width, narrow=cfg.requantized_width)
         walk = self._walk(m, control)
         for port in range(cfg.result_ports):
             unit = add_shared(m, platform, "requantizer", f"requantizer_{port}", lambda: Requantizer(cfg))
+            total, parameters = self._operands(m, platform, walk, control, port)
             m.d.comb += [
-                unit.enable.eq(control.enable),
+                unit.enable.eq(control.enable[correction:]),
                 unit.biased.eq(self.biased),
                 unit.scaled.eq(self.scaled),
-                unit.sum.eq(self._choose(walk, self.i.p.sums, cfg.acc_width, port)),
-                Value.cast(unit.parameters).eq(self._parameters(m, walk, control, port)),
+                unit.sum.eq(total),
+                Value.cast(unit.parameters).eq(parameters),
                 packer.elements[port].eq(unit.result),
             ]
         m.d.comb += [
@@ -90,7 +107,7 @@ class Epilogue(wiring.Component):
             walk.t_limit.eq(self.tokens),
             walk.o_limit.eq(self.outputs),
             walk.advance.eq(moved),
-            control.i_valid.eq(self.i.valid & ~dropping),
+            control.i_valid.eq(self.i.valid & ~dropping & (~self.variance | self.gain_there if cfg.variance else 1)),
             moved.eq(control.i_valid & control.i_ready),
             self.i.ready.eq(dropping | (moved & walk.column_last)),
             self.tile_done.eq(moved & walk.column_last & walk.t_last),
@@ -101,6 +118,11 @@ class Epilogue(wiring.Component):
             m.d.sync += dropping.eq(0)
         with m.If(self.start):
             m.d.sync += [dropping.eq(0), self.parameter_slot.eq(0)]
+        if self.corrected:
+            row_done = moved & walk.column_last
+            following = Mux(walk.t_last, 0, self.token + 1)
+            m.d.comb += self.token_next.eq(Mux(self.start, 0, Mux(row_done, following, self.token)))
+            m.d.sync += self.token.eq(self.token_next)
         return walk
 
     def _choose(self, walk: LoopNest, row: Any, width: int, port: int) -> Value:
@@ -113,7 +135,23 @@ class Epilogue(wiring.Component):
             chosen = Mux(walk.column_left == cfg.cols - column, bits.word_select(column + port, width), chosen)
         return chosen
 
-    def _parameters(self, m: Module, walk: LoopNest, control: StageControl, port: int) -> Value:
-        """Parameters of the output whose sum is in the requantizers' first stage."""
-        chosen = self._choose(walk, self.parameters, PARAMETER_BITS, port)
-        return Value.cast(delay(m, control.enable[:1], chosen, f"parameters_{port}"))
+    def _operands(
+        self, m: Module, platform: object, walk: LoopNest, control: StageControl, port: int
+    ) -> tuple[Value, Value]:
+        """The sum for a requantizer, and the parameters of the output whose sum is in its first stage."""
+        total = self._choose(walk, self.i.p.sums, self.cfg.acc_width, port).as_signed()
+        chosen = self._choose(walk, self.parameters, self.cfg.parameter_bits, port)
+        parameters = Value.cast(delay(m, control.enable[:1], chosen, f"parameters_{port}"))
+        if not self.corrected:
+            return total, parameters
+        unit = add_shared(m, platform, "correction", f"correction_{port}", lambda: TokenCorrection(self.cfg))
+        m.d.comb += [
+            unit.enable.eq(control.enable[: TokenCorrection.latency]),
+            unit.sum.eq(total),
+            unit.parameters.eq(parameters),
+        ]
+        for name in ("static_shift", "exponent", "token_shift", "shift", "variance", "gain"):
+            if hasattr(self, name):
+                m.d.comb += getattr(unit, name).eq(getattr(self, name))
+        place = control.enable[TokenCorrection.latency : TokenCorrection.latency + 1]
+        return unit.total, Value.cast(delay(m, place, unit.output_parameters, f"output_parameters_{port}"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import Config, ScoreFactor
 
 
 def activations(cfg: Config) -> data.ArrayLayout:
@@ -17,29 +17,46 @@ def activations(cfg: Config) -> data.ArrayLayout:
     return data.ArrayLayout(signed(cfg.act_width), cfg.m_group)
 
 
+def values(cfg: Config) -> data.ArrayLayout:
+    """The ``M`` channels of a dense block as they are selected, signed, channel 0 lowest."""
+    return data.ArrayLayout(signed(cfg.value_width), cfg.m_group)
+
+
+def factors(cfg: Config) -> data.ArrayLayout:
+    """The ``M`` factors of a block's scores, unsigned, channel 0 lowest."""
+    return data.ArrayLayout(unsigned(cfg.factor_width), cfg.m_group)
+
+
 def kept_values(cfg: Config) -> data.ArrayLayout:
     """The ``N`` kept values of a block, signed, in ascending channel order."""
-    return data.ArrayLayout(signed(cfg.act_width), cfg.n_keep)
+    return data.ArrayLayout(signed(cfg.value_width), cfg.n_keep)
 
 
 def dense_in(cfg: Config) -> data.StructLayout:
-    """A dense block on its way into a compressor.
+    """A dense block on its way into a unit.
 
-    ``values``: M signed activations. ``keep``: bit i set when channel i is a real channel, clear when it is padding
+    ``values``: M signed values. ``keep``: bit i set when channel i is a real channel, clear when it is padding
     (the value is then taken as 0); set bits are contiguous from bit 0, as in the last beat of an AXI4-Stream packet.
     ``last``: last block of the token.
     """
-    return data.StructLayout({"values": activations(cfg), "keep": unsigned(cfg.m_group), "last": unsigned(1)})
+    return data.StructLayout({"values": values(cfg), "keep": unsigned(cfg.m_group), "last": unsigned(1)})
+
+
+def scored_in(cfg: Config) -> data.StructLayout:
+    """A dense block on its way into a selection: ``dense_in``, and ``factors`` on top in a design that has them."""
+    if cfg.score_factor is ScoreFactor.NONE:
+        return dense_in(cfg)
+    return data.StructLayout({**{name: field.shape for name, field in dense_in(cfg)}, "factors": factors(cfg)})
 
 
 def dense_out(cfg: Config) -> data.StructLayout:
     """A dense block restored by a decompressor: ``values`` (dropped channels are 0) and ``last``."""
-    return data.StructLayout({"values": activations(cfg), "last": unsigned(1)})
+    return data.StructLayout({"values": values(cfg), "last": unsigned(1)})
 
 
 def marked(cfg: Config) -> data.StructLayout:
     """A dense block with its selection: ``values``, ``mask`` (bit i set: channel i is kept), ``last``."""
-    return data.StructLayout({"values": activations(cfg), "mask": unsigned(cfg.m_group), "last": unsigned(1)})
+    return data.StructLayout({"values": values(cfg), "mask": unsigned(cfg.m_group), "last": unsigned(1)})
 
 
 def block(cfg: Config) -> data.StructLayout:

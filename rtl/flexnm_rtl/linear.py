@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from flexnm_rtl.act_loader import ActLoader
 from flexnm_rtl.axi import axi_lite, axi_stream
 from flexnm_rtl.banks import BankedMemory
-from flexnm_rtl.config import PARAMETER_BITS, Config
+from flexnm_rtl.config import Config
 from flexnm_rtl.engine_layouts import act_beat, result_beat, weight_beat
 from flexnm_rtl.epilogue import Epilogue
 from flexnm_rtl.feeder import Feeder
@@ -17,7 +17,14 @@ from flexnm_rtl.layouts import block
 from flexnm_rtl.linear_registers import LinearRegisters
 from flexnm_rtl.mac_array import MacArray
 from flexnm_rtl.registers import ADDRESS_BITS
+from flexnm_rtl.token_table import TokenTable
 from flexnm_rtl.weight_loader import PARAMETER_SLOTS, WeightLoader
+
+_METHOD_PORTS = (
+    *("factors", "static_shift", "token_shift", "variance"),
+    *("write_channel_data", "write_token_data", "table_index", "table_data"),
+)
+"""Ports of the registers that go to the units of the same names, in a design that has them."""
 
 
 class LinearEngine(wiring.Component):
@@ -65,12 +72,14 @@ class LinearEngine(wiring.Component):
             epilogue.scaled.eq(registers.requantize),
         ]
         for unit in (acts, weights, feeder, epilogue):
-            for port in ("start", "abort", "tokens", "channels", "outputs", "dense"):
+            for port in ("start", "abort", "tokens", "channels", "outputs", "dense", *_METHOD_PORTS):
                 if hasattr(unit, port):
                     m.d.comb += getattr(unit, port).eq(getattr(registers, port))
         self._streams(m, registers, acts, weights)
         self._operands(m, acts, weights, feeder)
         self._parameters(m, weights, epilogue)
+        if epilogue.corrected:
+            self._tokens(m, registers, acts, epilogue)
         self._count(m, registers, feeder)
         return m
 
@@ -134,11 +143,34 @@ class LinearEngine(wiring.Component):
         ]
         # An output's bits lie in the same place of each word.
         by_word = [store.value.word_select(w, cfg.cols * part) for w in range(words)]
-        outputs = [Cat(word.word_select(c, part) for word in by_word)[:PARAMETER_BITS] for c in range(cfg.cols)]
+        outputs = [Cat(word.word_select(c, part) for word in by_word)[: cfg.parameter_bits] for c in range(cfg.cols)]
         m.d.comb += epilogue.parameters.eq(Cat(outputs))
         m.d.sync += held.eq(held + weights.parameters_entered - (epilogue.tile_done & epilogue.biased))
         with m.If(epilogue.start):
             m.d.sync += held.eq(0)
+
+    def _tokens(self, m: Module, registers: LinearRegisters, acts: ActLoader, epilogue: Epilogue) -> None:
+        """What the epilogue needs to know of each token, on its way from where it becomes known."""
+        cfg = self.cfg
+        m.submodules.tokens = tokens = TokenTable(cfg)
+        m.d.comb += [tokens.start.eq(registers.start), tokens.read.eq(epilogue.token_next)]
+        if cfg.static_shift:
+            m.d.comb += [
+                tokens.write_exponent.eq(registers.write_token_data),
+                tokens.exponent_token.eq(registers.table_index),
+                tokens.exponent_in.eq(registers.table_data),
+                epilogue.exponent.eq(tokens.exponent),
+            ]
+        for name, source in (("shift", "mean"), ("gain", "gain")):
+            if hasattr(tokens, name):
+                m.d.comb += [
+                    getattr(tokens, f"write_{name}").eq(getattr(acts, f"{source}_valid")),
+                    getattr(tokens, f"{name}_token").eq(getattr(acts, f"{source}_token")),
+                    getattr(tokens, f"{name}_in").eq(getattr(acts, source)),
+                    getattr(epilogue, name).eq(getattr(tokens, name)),
+                ]
+        if cfg.variance:
+            m.d.comb += epilogue.gain_there.eq(epilogue.token < tokens.gains)
 
     def _count(self, m: Module, registers: LinearRegisters, feeder: Feeder) -> None:
         taken = Signal()

@@ -47,7 +47,7 @@ def weight_bank(cfg: Config) -> ShiftBank:
 
 def value_bank(cfg: Config) -> ShiftBank:
     """The N kept values of one token; the lanes see the first ``lanes``."""
-    return ShiftBank(cfg.n_keep, cfg.act_width, step=cfg.lanes, visible=cfg.lanes)
+    return ShiftBank(cfg.n_keep, cfg.value_width, step=cfg.lanes, visible=cfg.lanes)
 
 
 def offset_bank(cfg: Config) -> ShiftBank:

@@ -25,7 +25,7 @@ class ProcessingElement(wiring.Component):
         self.cfg = cfg
         super().__init__(
             {
-                "values": In(data.ArrayLayout(signed(cfg.act_width), cfg.lanes)),
+                "values": In(data.ArrayLayout(signed(cfg.value_width), cfg.lanes)),
                 "offsets": In(data.ArrayLayout(unsigned(cfg.offset_width), cfg.lanes)),
                 "weights": In(data.ArrayLayout(signed(cfg.weight_width), cfg.lanes + cfg.window - 1)),
                 "multiply": In(1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -36,26 +36,41 @@ class RegisterFile(wiring.Component):
     bits than the register has; a job beyond them must not pass ``valid_job``.
     ``start``: set for a cycle when a job begins. ``abort``: set from the command until the job ends. ``busy``: a job
     runs. ``done``: it ends in this cycle. Each field of a job register drives a port of its name.
+    ``write_x``: the word ``table_data`` is written to table register ``x``, entry ``table_index``.
+    absent: job and table registers that this unit has no hardware for: they read 0, writing them answers SLVERR.
     ``count_x``: counter ``x`` (a read-only register behind ``cycles``) goes up by one. ``error_x``: error flag ``x``
     gets set.
     """
 
     def __init__(
-        self, cfg: Config, registers: RegisterMap, identity: Mapping[str, int], limits: Mapping[str, int]
+        self,
+        cfg: Config,
+        registers: RegisterMap,
+        identity: Mapping[str, int],
+        limits: Mapping[str, int],
+        absent: Collection[str] = (),
     ) -> None:
         self.cfg = cfg
         self.map = registers
         self.identity = identity
         self.limits = limits
-        self.job_registers = [register for register in registers.values() if register.access is Access.JOB]
+        self.absent = absent
+        there = [register for register in registers.values() if register.name not in absent]
+        self.job_registers = [register for register in there if register.access is Access.JOB]
+        self.tables = [register for register in there if register.access is Access.TABLE]
         behind = registers["cycles"].offset
         self.counters = [name for name, register in registers.items() if register.offset > behind]
         self.errors = [field.name for field in registers["errors"].fields if field.name not in _OWN_ERRORS]
         ports: dict[str, Any] = {"s_axi": In(axi_lite(ADDRESS_BITS))}
         ports |= {"start": Out(1), "abort": Out(1), "busy": Out(1), "done": In(1)}
         ports |= {f.name: Out(self._job_width(f)) for register in self.job_registers for f in register.fields}
+        ports |= {f"write_{register.name}": Out(1) for register in self.tables}
+        ports |= {"table_data": Out(32)} if self.tables else {}
         ports |= {f"count_{name}": In(1) for name in self.counters}
         ports |= {f"error_{name}": In(1) for name in self.errors}
+        self.stored = {
+            f.name: Signal(f.width, name=f"job_{f.name}") for register in self.job_registers for f in register.fields
+        }
         super().__init__(ports)
 
     def valid_job(self, words: Mapping[str, Any]) -> Value:
@@ -72,11 +87,14 @@ class RegisterFile(wiring.Component):
         m.d.comb += bus.write_ok.eq(0)
         with m.Switch(bus.write_index):
             for register in self.map.values():
-                if register.access is not Access.READ_ONLY:
+                if register.access is not Access.READ_ONLY and register.name not in self.absent:
+                    waits = register.access in (Access.JOB, Access.TABLE)
                     with m.Case(register.offset // 4):
-                        m.d.comb += bus.write_ok.eq(~self.busy if register.access is Access.JOB else 1)
+                        m.d.comb += bus.write_ok.eq(~self.busy if waits else 1)
         words: dict[str, Any] = {name: Const(word, 32) for name, word in self.identity.items()}
+        words |= dict.fromkeys(self.absent, Const(0, 32)) | {register.name: Const(0, 32) for register in self.tables}
         words |= self._job_registers(m, bus)
+        self._tables(m, bus)
         words |= self._control(m, bus, words) | self._counters(m)
         with m.Switch(bus.read_index):
             for register in self.map.values():
@@ -93,13 +111,22 @@ class RegisterFile(wiring.Component):
     def _job_registers(self, m: Module, bus: AxiLiteSubordinate) -> dict[str, Value]:
         words: dict[str, Value] = {}
         for register in self.job_registers:
-            stored = [Signal(field.width, name=f"job_{field.name}") for field in register.fields]
+            stored = [self.stored[field.name] for field in register.fields]
             word = Cat(stored)
             mask = self._written(m, bus, register.name)[: len(word)]
             m.d.sync += word.eq((word & ~mask) | (bus.write_data[: len(word)] & mask))
             m.d.comb += [getattr(self, f.name).eq(s) for f, s in zip(register.fields, stored, strict=True)]
             words[register.name] = word
         return words
+
+    def _tables(self, m: Module, bus: AxiLiteSubordinate) -> None:
+        for register in self.tables:
+            mask = self._written(m, bus, register.name)
+            m.d.comb += getattr(self, f"write_{register.name}").eq(mask.any())
+        if self.tables:
+            m.d.comb += self.table_data.eq(bus.write_data & bus.write_mask)
+            with m.If(Cat(getattr(self, f"write_{register.name}") for register in self.tables).any()):
+                m.d.sync += self.stored["table_index"].eq(self.stored["table_index"] + 1)
 
     def _commands(self, m: Module, bus: AxiLiteSubordinate, name: str) -> dict[str, Value]:
         """Fields of a register to which a 1 is written in this cycle."""

@@ -15,10 +15,15 @@ DECODE_IDENTIFICATION = 0x464E4D44  # "FNMD", the decode engine
 
 
 class Access(enum.StrEnum):
-    """What a write does. Writing to a read-only register, or a job register while busy, answers SLVERR."""
+    """What a write does. Writing to a read-only register, or a job or table register while busy, answers SLVERR.
+
+    A write to a table register stores the word in entry ``table_index`` of its table, bytes without strobe as 0, and
+    moves ``table_index`` on by one.
+    """
 
     READ_ONLY = "RO"
     JOB = "RW, not while busy"
+    TABLE = "write an entry, reads 0, not while busy"
     COMMAND = "write 1 to act, reads 0"
     CLEAR = "write 1 to clear"
 
@@ -153,6 +158,19 @@ BY_NAME = _map(
     _whole("t_max", 0x18, Access.READ_ONLY, "largest tokens of a sparse job"),
     _whole("t_max_dense", 0x1C, Access.READ_ONLY, "largest tokens of a dense job"),
     _K_MAX,
+    Register(
+        "methods",
+        0x24,
+        Access.READ_ONLY,
+        (
+            Field("score_factor", 0, 2, "factors of the scores: 0 none, 1 multiply, 2 shift"),
+            Field("factor_width", 2, 5, "bits of a factor"),
+            Field("static_shift", 7, 1, "1: shift by channel (S-PTS, L-PTS)"),
+            Field("token_shift", 8, 1, "1: shift by a token's mean (D-PTS)"),
+            Field("variance", 9, 1, "1: gain by a token's variance (VAR)"),
+            Field("fraction_bits", 10, 3, "bits of a shifted value below the activations' unit"),
+        ),
+    ),
     _CONTROL,
     _STATUS,
     _flags(
@@ -175,7 +193,31 @@ BY_NAME = _map(
         ("compressed", "the activation stream carries compressed blocks; excludes dense"),
         ("parameters", "each tile of weights starts with its outputs' parameters; their bias is added"),
         ("requantize", "results are requantised; needs parameters"),
+        (
+            "factors",
+            "scores are magnitudes times (or shifted by) the channels' factors; not in dense and compressed jobs",
+        ),
+        ("static_shift", "values are shifted by channel; needs parameters; not in dense and compressed jobs"),
+        ("token_shift", "values are shifted by their token's mean; needs parameters; likewise"),
+        ("variance", "sums get the gain of their token's variances; likewise but for the parameters"),
     ),
+    _whole(
+        "table_index",
+        0x60,
+        Access.JOB,
+        "entry of the next write to a table: token, or block * 2**ceil(log2 M) + channel in it",
+        24,
+    ),
+    Register(
+        "channel_data",
+        0x64,
+        Access.TABLE,
+        (
+            Field("factor", 0, 16, "factor of the channel's scores, unsigned"),
+            Field("channel_shift", 16, 16, "shift of the channel, signed, for tokens of exponent 0"),
+        ),
+    ),
+    _whole("token_data", 0x68, Access.TABLE, "exponent of the token: its static shift is divided by 2**exponent", 4),
     _CYCLES,
     _whole("busy_cycles", 0x84, Access.READ_ONLY, "cycles in which the array multiplied"),
     _whole("wait_acts", 0x88, Access.READ_ONLY, "cycles in which the array waited for activations"),

@@ -11,7 +11,10 @@ from flexnm_rtl.pipeline import delay
 
 
 def parameters() -> data.StructLayout:
-    """What one output needs, 64 bits: ``bias`` (signed 32), ``multiplier`` (unsigned 16), ``shift`` (unsigned 6)."""
+    """What one output needs, 64 bits: ``bias`` (signed 32), ``multiplier`` (unsigned 16), ``shift`` (unsigned 6).
+
+    In a design with ``token_shift`` 64 more bits follow, the sum of the output's weights (signed 32) lowest.
+    """
     spare = PARAMETER_BITS - BIAS_WIDTH - MULTIPLIER_WIDTH - SHIFT_WIDTH
     return data.StructLayout(
         {
@@ -56,9 +59,9 @@ def round_even(quotient: Value, lost: Value) -> Value:
 class Requantizer(wiring.Component):
     """One sum in, one result out, ``latency`` enables later; ``enable[k]`` loads stage k.
 
-    ``sum``: exact sum. ``parameters``: of its output, presented one enable after ``sum`` (a memory's read latency).
-    ``biased``: add the bias. ``scaled``: multiply, shift, round and clamp to ``act_width`` bits. ``result``: signed,
-    ``result_width`` bits. The modes must not change while sums are under way.
+    ``sum``: exact sum, ``total_width`` bits. ``parameters``: of its output, presented one enable after ``sum`` (a
+    memory's read latency). ``biased``: add the bias. ``scaled``: multiply, shift, round and clamp to ``act_width``
+    bits. ``result``: signed, ``result_width`` bits. The modes must not change while sums are under way.
     """
 
     latency = 5
@@ -67,7 +70,7 @@ class Requantizer(wiring.Component):
         self.cfg = cfg
         super().__init__(
             {
-                "sum": In(signed(cfg.acc_width)),
+                "sum": In(signed(cfg.total_width)),
                 "parameters": In(parameters()),
                 "biased": In(1),
                 "scaled": In(1),

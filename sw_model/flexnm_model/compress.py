@@ -38,12 +38,12 @@ def check_range(name: str, values: torch.Tensor, width: int) -> None:
 def compress(x: torch.Tensor, cfg: Config, scores: torch.Tensor | None = None) -> Compressed:
     """Keep the ``cfg.n_keep`` channels of each block with the largest score.
 
-    x: (…, K), signed integers of ``cfg.act_width`` bits, or floats. scores: same shape as ``x``, ranked by magnitude;
+    x: (…, K), signed integers of ``cfg.value_width`` bits, or floats. scores: same shape as ``x``, ranked by magnitude;
     ``x`` itself when left out. Raises ConfigError for integers out of range, shapes that differ, and what
     ``select_blocks`` rejects.
     """
     if not x.is_floating_point():
-        check_range("activations", x, cfg.act_width)
+        check_range("activations", x, cfg.value_width)
         x = x.to(torch.int32) if x.dtype == torch.int64 else x
     if scores is not None and scores.shape != x.shape:
         raise ConfigError(f"scores {tuple(scores.shape)} differ from activations {tuple(x.shape)}: shapes must match")

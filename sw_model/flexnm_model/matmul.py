@@ -21,6 +21,7 @@ def wrap(values: torch.Tensor, width: int) -> torch.Tensor:
 def dense_matmul(x: torch.Tensor, w: torch.Tensor, cfg: Config, *, acc_width: int | None = None) -> torch.Tensor:
     """``x w^T`` in accumulators of ``acc_width`` bits (``cfg.acc_width``, which never overflows, when left out).
 
+    With ``fraction_bits`` f the array multiplies ``x << f``, and a sum is ``2**f`` times the product.
     x: (T, K) signed integers of ``cfg.act_width`` bits; w: (O, K), ``cfg.weight_width`` bits. Returns int64 (T, O).
     Raises ConfigError for other shapes or types, numbers out of range, and K above ``cfg.k_max``.
     """
@@ -31,7 +32,7 @@ def dense_matmul(x: torch.Tensor, w: torch.Tensor, cfg: Config, *, acc_width: in
     check_range("activations", x, cfg.act_width)
     check_range("weights", w, cfg.weight_width)
     exact = (x.to(torch.float64) @ w.to(torch.float64).T).to(torch.int64)
-    return wrap(exact, cfg.acc_width if acc_width is None else acc_width)
+    return wrap(exact << cfg.fraction_bits, cfg.acc_width if acc_width is None else acc_width)
 
 
 def sparse_matmul(x: torch.Tensor, w: torch.Tensor, cfg: Config, *, acc_width: int | None = None) -> torch.Tensor:

@@ -42,17 +42,19 @@ def pack_acts(x: torch.Tensor, cfg: Config) -> Bytes:
 def pack_compressed(compressed: Compressed, cfg: Config) -> Bytes:
     """Activation packet of a job in compressed mode: ``compressed`` of tokens (T, K) -> uint8 (bytes,).
 
-    A slot holds the kept values, then the metadata word.
+    A slot holds the kept values, ``value_width`` bits each (with ``fraction_bits`` f compress ``x << f``), then the
+    metadata word. Raises ConfigError for numbers out of range.
     """
+    check_range("kept values", compressed.values, cfg.value_width)
     tokens, blocks, n = compressed.values.shape
     words = metadata.pack(compressed.mask, cfg)
     width = cfg.metadata_width
     marks = np.array([[word >> bit & 1 for bit in range(width)] for word in words], dtype=np.uint8)
     bits = np.concatenate(
-        [_bits(compressed.values.numpy(), cfg.act_width), marks.reshape(tokens, blocks, width)], axis=-1
+        [_bits(compressed.values.numpy(), cfg.value_width), marks.reshape(tokens, blocks, width)], axis=-1
     )
     padded = np.zeros((ceil_div(tokens, cfg.rows) * cfg.rows, blocks, 8 * cfg.act_slot_bytes), dtype=np.uint8)
-    padded[:tokens, :, : n * cfg.act_width + width] = bits
+    padded[:tokens, :, : n * cfg.value_width + width] = bits
     grouped = padded.reshape(-1, cfg.rows, blocks, padded.shape[-1]).swapaxes(1, 2)
     return np.packbits(grouped, axis=-1, bitorder="little").reshape(-1)
 
@@ -60,7 +62,7 @@ def pack_compressed(compressed: Compressed, cfg: Config) -> Bytes:
 def pack_weights(w: torch.Tensor, cfg: Config, parameters: Sequence[int] | None = None) -> Bytes:
     """Weight packet of a job: w (O, K), signed integers of ``weight_width`` bits -> uint8 (bytes,).
 
-    parameters: the 64 bits of each output (``requantize.parameter_bits``) for a job in parameter mode.
+    parameters: the ``cfg.parameter_bits`` of each output (``requantize.parameter_bits``) for a job in parameter mode.
     Raises ConfigError for another shape or numbers out of range.
     """
     check_matrix("weights", w, cfg.weight_width)

@@ -22,7 +22,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from flexnm_rtl.config import BIAS_WIDTH, MAX_WIDTH, MIN_WIDTH, MULTIPLIER_WIDTH, SHIFT_WIDTH, ConfigError
+from flexnm_rtl.config import (
+    BIAS_WIDTH,
+    MAX_WIDTH,
+    MIN_WIDTH,
+    MULTIPLIER_WIDTH,
+    PARAMETER_BITS,
+    ROW_SUM_WIDTH,
+    SHIFT_WIDTH,
+    ConfigError,
+)
 
 SUM_LIMIT = 1 << 62
 """Sums must be smaller than this in magnitude, so that adding a bias stays in int64; ``acc_width`` needs 2**51."""
@@ -121,13 +130,24 @@ def add_bias(sums: torch.Tensor, r: Requantization, result_width: int) -> torch.
     return _clamp(sums + r.bias, result_width)
 
 
-def parameter_bits(r: Requantization) -> list[int]:
+def parameter_bits(r: Requantization, row_sums: torch.Tensor | None = None) -> list[int]:
     """One unsigned 64-bit word an output, as the weight stream carries it: bias in bits 31..0, two's complement,
     multiplier in bits 47..32, shift in bits 53..48, zeros above.
+
+    row_sums: int64 (O,), for an engine with ``token_shift``: in bits 95..64, two's complement. Raises ConfigError for
+    another shape or numbers out of range.
     """
-    columns = zip(r.bias.tolist(), r.multiplier.tolist(), r.shift.tolist(), strict=True)
-    bias_mask = (1 << BIAS_WIDTH) - 1
-    return [(b & bias_mask) | m << BIAS_WIDTH | s << (BIAS_WIDTH + MULTIPLIER_WIDTH) for b, m, s in columns]
+    sums = torch.zeros_like(r.bias) if row_sums is None else row_sums
+    if sums.shape != r.bias.shape:
+        raise ConfigError(f"{len(sums)} sums of weights for {len(r.bias)} outputs: one each is needed")
+    half = 1 << (ROW_SUM_WIDTH - 1)
+    _check_ints("a sum of weights", sums, -half, half - 1)
+    columns = zip(r.bias.tolist(), r.multiplier.tolist(), r.shift.tolist(), sums.tolist(), strict=True)
+    shift_at, sum_at = BIAS_WIDTH + MULTIPLIER_WIDTH, PARAMETER_BITS
+    bias_mask, sum_mask = (1 << BIAS_WIDTH) - 1, (1 << ROW_SUM_WIDTH) - 1
+    return [
+        (b & bias_mask) | m << BIAS_WIDTH | s << shift_at | (total & sum_mask) << sum_at for b, m, s, total in columns
+    ]
 
 
 def _integer_bias(bias: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:

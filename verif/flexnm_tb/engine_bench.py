@@ -23,6 +23,13 @@ class EngineBench(AxiBench):
 
     async def begin(self, job: Job) -> None:
         """Write the job registers, clear the error flags, start."""
+        for name, entries in job.table_words.items():
+            place = -1
+            for entry, word in entries:
+                if entry != place:
+                    await self.write("table_index", entry)
+                await self.write(name, word)
+                place = entry + 1
         for name, word in job.registers.items():
             await self.write(name, word)
         await self.write("errors", 0xFFFF_FFFF)

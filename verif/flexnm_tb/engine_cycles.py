@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, ceil_div
 from flexnm_rtl.dense_split import DenseSplitter
+from flexnm_rtl.preparation import Preparation
 from flexnm_rtl.processing_element import ProcessingElement
 from flexnm_rtl.requantize import Requantizer
+from flexnm_rtl.token_correction import TokenCorrection
 
 
 def array_blocks(cfg: Config, tokens: int, channels: int, outputs: int) -> int:
@@ -33,13 +36,14 @@ def fill_cycles(cfg: Config, *, dense: bool = False, compressed: bool = False, p
         acts = act_chunks + (0 if compressed else _compressor_latency(cfg))
     weights = weight_chunks * (1 + (cfg.parameter_words if parameters else 0))
     through_memory, to_results = 2, ProcessingElement.latency + 1
-    return max(acts, weights) + through_memory + to_results
+    return max(acts + _preparation_latency(cfg), weights) + through_memory + to_results
 
 
 def drain_cycles(cfg: Config, tokens: int) -> int:
     """Cycles in which the last group's results leave."""
     last_group = (tokens - 1) % cfg.rows + 1
-    return last_group * (cfg.cols // cfg.result_ports) + Requantizer.latency
+    correction = TokenCorrection.latency if cfg.shifts or cfg.variance else 0
+    return last_group * (cfg.cols // cfg.result_ports) + correction + Requantizer.latency
 
 
 def results_keep_up(cfg: Config, channels: int, *, dense: bool = False) -> bool:
@@ -60,6 +64,7 @@ def unstalled_cycles(
 ) -> int:
     """Cycles of a job, from start to the last result, when no stream ever pauses and ``results_keep_up``.
 
+    The job uses no method that changes values or sums (those that measure tokens first take longer).
     With parameters and a single group of tokens, ``parameter_words`` more beats a tile may make the weights late.
     """
     fill = fill_cycles(cfg, dense=dense, compressed=compressed, parameters=parameters)
@@ -69,6 +74,15 @@ def unstalled_cycles(
 @functools.cache
 def _compressor_latency(cfg: Config) -> int:
     unit = Compressor(cfg)
-    for component in (unit, unit.selection, unit.selection.selector):
+    return _latency(unit, unit.selection, unit.selection.selector)
+
+
+@functools.cache
+def _preparation_latency(cfg: Config) -> int:
+    return _latency(Preparation(cfg))
+
+
+def _latency(unit: Any, *parts: Any) -> int:
+    for component in (unit, *parts):
         component._MustUse__silence = True  # only asked, never built: Amaranth would warn
     return int(unit.latency)

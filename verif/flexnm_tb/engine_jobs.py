@@ -10,9 +10,20 @@ import torch
 from flexnm_model import packing
 from flexnm_model.compress import compress
 from flexnm_model.matmul import dense_matmul, sparse_matmul
+from flexnm_model.method_tables import ChannelTable, Modes
 from flexnm_model.packing import Bytes
 from flexnm_model.requantize import Requantization, add_bias, parameter_bits, requantize
-from flexnm_rtl.config import BIAS_WIDTH, MULTIPLIER_WIDTH, PARAMETER_BITS, SHIFT_WIDTH, Config, ceil_div
+from flexnm_model.token_methods import compute, finish
+from flexnm_rtl.config import (
+    BIAS_WIDTH,
+    CHANNEL_SHIFT_WIDTH,
+    MULTIPLIER_WIDTH,
+    PARAMETER_BITS,
+    SHIFT_WIDTH,
+    Config,
+    ScoreFactor,
+    ceil_div,
+)
 from flexnm_rtl.registers import BY_NAME
 
 from flexnm_tb.engine_cycles import ideal_cycles
@@ -27,6 +38,15 @@ class Mode:
     compressed: bool = False
     parameters: bool = False
     requantize: bool = False
+    factors: bool = False
+    static_shift: bool = False
+    token_shift: bool = False
+    variance: bool = False
+
+    @property
+    def methods(self) -> Modes:
+        """The flags that the software model of the methods knows."""
+        return Modes(self.factors, self.static_shift, self.token_shift, self.variance)
 
     @property
     def word(self) -> int:
@@ -46,15 +66,35 @@ MODES = {
 }
 
 
+def modes_of(cfg: Config) -> dict[str, Mode]:
+    """``MODES``, and each method that the design has hardware for alone, and all of them together."""
+    there = {name: True for name in ("static_shift", "token_shift", "variance") if getattr(cfg, name)}
+    there |= {"factors": True} if cfg.score_factor is not ScoreFactor.NONE else {}
+    alone = {name: Mode(parameters=name.endswith("shift"), **{name: True}) for name in there}
+    if not alone:
+        return MODES
+    together = {
+        "methods": Mode(parameters=True, **there),
+        "methods_requantized": Mode(parameters=True, requantize=True, **there),
+    }
+    return MODES | alone | together
+
+
 @dataclass(frozen=True)
 class Job:
-    """One job. x: (T, K), w: (O, K), r: parameters of O outputs. acts, weights: the packets, in whole beats."""
+    """One job. x: (T, K), w: (O, K), r, row_sums: parameters of O outputs. acts, weights: the packets, in whole beats.
+
+    table, exponents: what the engine's tables hold of its channels and tokens.
+    """
 
     cfg: Config
     mode: Mode
     x: torch.Tensor
     w: torch.Tensor
     r: Requantization
+    row_sums: torch.Tensor
+    table: ChannelTable
+    exponents: torch.Tensor
     acts: Bytes
     weights: Bytes
 
@@ -72,10 +112,30 @@ class Job:
     @property
     def expected(self) -> torch.Tensor:
         """Results, int64 (T, O)."""
-        sums = (dense_matmul if self.mode.dense else sparse_matmul)(self.x, self.w, self.cfg)
-        if self.mode.requantize:
-            return requantize(sums, self.r, self.cfg.act_width)
-        return add_bias(sums, self.r, self.cfg.result_width) if self.mode.parameters else sums
+        mode, r = self.mode, self.r
+        if mode.methods.any:
+            given = r if mode.parameters else None
+            done = compute(self.x, self.w, self.cfg, mode.methods, self.table, self.exponents, given, self.row_sums)
+            return finish(done.totals, self.cfg, r if mode.requantize else None)
+        sums = (dense_matmul if mode.dense else sparse_matmul)(self.x, self.w, self.cfg)
+        if mode.requantize:
+            return requantize(sums, r, self.cfg.act_width)
+        return add_bias(sums, r, self.cfg.result_width) if mode.parameters else sums
+
+    @property
+    def table_words(self) -> dict[str, list[tuple[int, int]]]:
+        """What to write to the table registers before the job: entry and word, by register."""
+        words: dict[str, list[tuple[int, int]]] = {}
+        m, data = self.cfg.m_group, BY_NAME["channel_data"]
+        if self.mode.factors or self.mode.static_shift:
+            columns = zip(self.table.factor.tolist(), self.table.shift.tolist(), strict=True)
+            words["channel_data"] = [
+                (k // m << self.cfg.index_width | k % m, data.encode(factor=factor, channel_shift=shift))
+                for k, (factor, shift) in enumerate(columns)
+            ]
+        if self.mode.static_shift:
+            words["token_data"] = list(enumerate(self.exponents.tolist()))
+        return words
 
     def unpack(self, packet: Bytes) -> torch.Tensor:
         """A result packet as int64 (T, O). Raises ConfigError when it has not the length of this job's."""
@@ -102,7 +162,10 @@ class Job:
         """Cycles after which a job with pausing streams must be over."""
         tokens, _, outputs = self.shape
         results = tokens * ceil_div(outputs, self.cfg.result_ports)
-        return 1000 + 12 * (self.ideal + self.act_beats * self.cfg.dense_beats + self.weight_beats + results)
+        measuring = 200 * ceil_div(tokens, self.cfg.rows) * self.cfg.rows  # cycles of a token's mean and gain
+        return (
+            1000 + measuring + 12 * (self.ideal + self.act_beats * self.cfg.dense_beats + self.weight_beats + results)
+        )
 
     def cut_acts(self, beats: int) -> Job:
         """The job with an activation packet of so few beats; the rest counts as zeros."""
@@ -123,12 +186,17 @@ class Job:
         o, k = (torch.arange(size).unsqueeze(1 - d) for d, size in enumerate(self.w.shape))
         there = (o // cfg.cols * words + header + k // cfg.m_group) * cfg.cols + o % cfg.cols < slots
         bits = []
-        for output, word in enumerate(parameter_bits(self.r)):
+        for output, word in enumerate(self.parameter_words()):
             first = output // cfg.cols * words * cfg.cols + output % cfg.cols
             parts = len(range(first, min(slots, first + header * cfg.cols), cfg.cols))
             bits.append(word & ((1 << parts * cfg.parameter_slice) - 1))
         size = slots * cfg.weight_slot_bytes
-        return dataclasses.replace(self, w=self.w * there, r=_from_bits(bits), weights=self.weights[:size])
+        r, row_sums = _from_bits(bits)
+        return dataclasses.replace(self, w=self.w * there, r=r, row_sums=row_sums, weights=self.weights[:size])
+
+    def parameter_words(self) -> list[int]:
+        """The parameters of each output."""
+        return parameter_bits(self.r, self.row_sums if self.cfg.token_shift else None)
 
 
 def random_shape(rng: random.Random, cfg: Config, mode: Mode, most_cycles: int) -> tuple[int, int, int]:
@@ -168,12 +236,30 @@ def random_job(
     real_x, real_w = x[:tokens, :channels], w[:outputs, :channels]
     if constants is not None:
         real_x[:], real_w[:] = constants
-    sums = (dense_matmul if mode.dense else sparse_matmul)(real_x, real_w, cfg)
+    row_sums = random_numbers(rng, (outputs,), cfg.row_sum_width).to(torch.int64)
+    table, exponents = random_table(rng, cfg, channels), random_numbers(rng, (tokens,), 5).to(torch.int64) & 15
+    if mode.methods.any:
+        zeros = torch.zeros(outputs, dtype=torch.int64)
+        none = Requantization(zeros, zeros, zeros)
+        sums = compute(real_x, real_w, cfg, mode.methods, table, exponents, none, row_sums).totals
+    else:
+        sums = (dense_matmul if mode.dense else sparse_matmul)(real_x, real_w, cfg)
     r = random_requantization(rng, sums, cfg.act_width)
-    fill = [rng.getrandbits(PARAMETER_BITS) for _ in range(cols - outputs)]
-    bits = [*parameter_bits(r), *fill] if mode.parameters else None
-    acts = packing.pack_compressed(compress(x, cfg), cfg) if mode.compressed else packing.pack_acts(x, cfg)
-    return Job(cfg, mode, real_x, real_w, r, acts, packing.pack_weights(w, cfg, bits))
+    fill = [rng.getrandbits(cfg.parameter_bits) for _ in range(cols - outputs)]
+    bits = [*parameter_bits(r, row_sums if cfg.token_shift else None), *fill] if mode.parameters else None
+    if mode.compressed:
+        acts = packing.pack_compressed(compress(x.to(torch.int32) << cfg.fraction_bits, cfg), cfg)
+    else:
+        acts = packing.pack_acts(x, cfg)
+    return Job(cfg, mode, real_x, real_w, r, row_sums, table, exponents, acts, packing.pack_weights(w, cfg, bits))
+
+
+def random_table(rng: random.Random, cfg: Config, channels: int) -> ChannelTable:
+    """Factors and shifts, from small to the largest there are."""
+    factor = [rng.getrandbits(rng.randint(0, cfg.factor_width)) for _ in range(channels)]
+    width = rng.choice([4, cfg.act_width + 2, CHANNEL_SHIFT_WIDTH])
+    shift = random_numbers(rng, (channels,), min(width, CHANNEL_SHIFT_WIDTH))
+    return ChannelTable(torch.tensor(factor, dtype=torch.int64), shift.to(torch.int64))
 
 
 def random_requantization(rng: random.Random, sums: torch.Tensor, width: int) -> Requantization:
@@ -201,9 +287,11 @@ def _parameters(rng: random.Random, sums: list[int], width: int) -> tuple[int, i
     return bias, rng.choice([0, 0xFFFF, rng.getrandbits(MULTIPLIER_WIDTH)]), rng.getrandbits(SHIFT_WIDTH)
 
 
-def _from_bits(words: list[int]) -> Requantization:
+def _from_bits(words: list[int]) -> tuple[Requantization, torch.Tensor]:
     half = 1 << (BIAS_WIDTH - 1)
     bias = [((word + half) & ((1 << BIAS_WIDTH) - 1)) - half for word in words]
     multiplier = [word >> BIAS_WIDTH & ((1 << MULTIPLIER_WIDTH) - 1) for word in words]
     shift = [word >> (BIAS_WIDTH + MULTIPLIER_WIDTH) & ((1 << SHIFT_WIDTH) - 1) for word in words]
-    return Requantization(*(torch.tensor(values, dtype=torch.int64) for values in (bias, multiplier, shift)))
+    sums = [((word >> PARAMETER_BITS) + half) % (2 * half) - half for word in words]
+    columns = [torch.tensor(values, dtype=torch.int64) for values in (bias, multiplier, shift, sums)]
+    return Requantization(*columns[:3]), columns[3]

@@ -39,6 +39,14 @@ class RegisterModel:
             "t_max": {"t_max": cfg.tokens_max},
             "t_max_dense": {"t_max_dense": cfg.tokens_max_dense},
             "k_max": {"k_max": cfg.k_max},
+            "methods": {
+                "score_factor": ("none", "multiply", "shift").index(cfg.score_factor.value),
+                "factor_width": cfg.factor_width,
+                "static_shift": int(cfg.static_shift),
+                "token_shift": int(cfg.token_shift),
+                "variance": int(cfg.variance),
+                "fraction_bits": cfg.fraction_bits,
+            },
         }
         return {name: BY_NAME[name].encode(**values) for name, values in fields.items()}
 
@@ -53,8 +61,26 @@ class RegisterModel:
         tokens, channels, outputs = (self.words[name] for name in ("tokens", "channels", "outputs"))
         mode, cfg = self.mode, self.cfg
         most = cfg.tokens_max_dense if mode["dense"] else cfg.tokens_max
-        excluded = (mode["dense"] and mode["compressed"]) or (mode["requantize"] and not mode["parameters"])
+        shifted = mode["static_shift"] or mode["token_shift"]
+        plain = mode["dense"] or mode["compressed"]
+        excluded = (mode["dense"] and mode["compressed"]) or (
+            (mode["requantize"] or shifted) and not mode["parameters"]
+        )
+        excluded = excluded or (plain and (shifted or mode["factors"] or mode["variance"]))
+        hardware = self._constants_of("methods")
+        for name in ("static_shift", "token_shift", "variance"):
+            excluded = excluded or (mode[name] > hardware[name])
+        excluded = excluded or (mode["factors"] > hardware["score_factor"])
         return 0 < tokens <= most and 0 < channels <= cfg.k_max and outputs > 0 and not excluded
+
+    def _constants_of(self, name: str) -> dict[str, int]:
+        return BY_NAME[name].decode(self.words[name])
+
+    def _absent(self, name: str) -> bool:
+        hardware = self._constants_of("methods")
+        if name == "token_data":
+            return not hardware["static_shift"]
+        return name in ("table_index", "channel_data") and not (hardware["static_shift"] or hardware["score_factor"])
 
     def read(self, address: int, size: int = 4) -> tuple[int | None, bool]:
         """Bytes and response of a read; None where the value cannot be known."""
@@ -69,7 +95,9 @@ class RegisterModel:
     def write(self, address: int, data: bytes) -> bool:
         """Effect and response of a write of bytes inside one word."""
         register = _BY_INDEX.get(address // 4)
-        if register is None or register.access is Access.READ_ONLY or (register.access is Access.JOB and self.busy):
+        if register is None or register.access is Access.READ_ONLY or self._absent(register.name):
+            return False
+        if register.access in (Access.JOB, Access.TABLE) and self.busy:
             return False
         place = 8 * (address % 4)
         mask = ((1 << 8 * len(data)) - 1) << place & _implemented(register)
@@ -78,6 +106,8 @@ class RegisterModel:
             self._command(register.decode(bits))
         elif register.access is Access.CLEAR:
             self.words[register.name] &= ~bits
+        elif register.access is Access.TABLE:
+            self.words["table_index"] = (self.words["table_index"] + (len(data) > 0)) & 0xFF_FFFF
         else:
             self.words[register.name] = self.words[register.name] & ~mask | bits
         return True

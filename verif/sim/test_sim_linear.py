@@ -15,9 +15,40 @@ CONFIGS = {
     "n16m32": Config(n_keep=16, m_group=32, rows=2, cols=4, lanes=4, k_max=96, t_max=4, results_per_beat=4),
     "n2m4-w16": Config(n_keep=2, m_group=4, act_width=16, weight_width=16, rows=2, cols=2, lanes=1, k_max=28, t_max=5),
     "n16m32-sum64": Config(n_keep=16, m_group=32, weight_width=12, rows=1, cols=2, lanes=16, k_max=8192, t_max=2),
+    "n8m16-methods": Config(
+        n_keep=8,
+        m_group=16,
+        rows=2,
+        cols=4,
+        lanes=4,
+        k_max=80,
+        t_max=6,
+        score_factor="multiply",
+        factor_width=6,
+        static_shift=True,
+        token_shift=True,
+        variance=True,
+        fraction_bits=2,
+    ),
+    "n3m5-methods": Config(
+        n_keep=3,
+        m_group=5,
+        act_width=6,
+        weight_width=5,
+        rows=4,
+        cols=2,
+        lanes=1,
+        k_max=18,
+        t_max=9,
+        acts_per_beat=2,
+        score_factor="shift",
+        static_shift=True,
+        variance=True,
+    ),
+    "n2m4-token-shift": Config(n_keep=2, m_group=4, rows=3, cols=3, lanes=1, k_max=24, t_max=7, token_shift=True),
     "n4m4": Config(n_keep=4, m_group=4, rows=2, cols=2, lanes=2, k_max=22, t_max=6),
 }
-ICARUS = ("n2m4", "n3m5-a6w5")
+ICARUS = ("n2m4", "n3m5-methods")
 TESTS = 20
 MODULES = ",".join(f"flexnm_tb.benches.{name}" for name in ("linear", "linear_errors", "linear_registers"))
 

@@ -97,6 +97,10 @@ REFUSED: dict[str, dict[str, dict[str, int]]] = {
         "dense tokens": {"tokens": CFG.tokens_max_dense + 1, "dense": 1},
         "dense and compressed": {"dense": 1, "compressed": 1},
         "requantize alone": {"requantize": 1},
+        "factors without hardware": {"factors": 1},
+        "static shift without hardware": {"static_shift": 1, "parameters": 1},
+        "token shift without hardware": {"token_shift": 1, "parameters": 1},
+        "variance without hardware": {"variance": 1},
     },
     "decode": {
         "no tokens": {"tokens": 0},
@@ -158,6 +162,34 @@ def test_the_high_word_of_the_base_has_as_many_bits_as_addresses(cfg: Config, hi
         assert d.ctx.get(d.dut.base_high) == high - 1
 
     run(bench, cfg, "decode")
+
+
+METHODS = CFG.replace(score_factor="shift", static_shift=True, token_shift=True, variance=True)
+METHOD_JOBS: dict[str, tuple[dict[str, int], bool]] = {
+    "factors": ({"factors": 1}, True),
+    "variance": ({"variance": 1}, True),
+    "shifts": ({"static_shift": 1, "token_shift": 1, "parameters": 1}, True),
+    "all": ({"factors": 1, "variance": 1, "static_shift": 1, "token_shift": 1, "parameters": 1, "requantize": 1}, True),
+    "static shift without parameters": ({"static_shift": 1}, False),
+    "token shift without parameters": ({"token_shift": 1}, False),
+    "factors of dense blocks": ({"factors": 1, "dense": 1}, False),
+    "variance of compressed blocks": ({"variance": 1, "compressed": 1}, False),
+    "shifted dense blocks": ({"static_shift": 1, "parameters": 1, "dense": 1}, False),
+    "shifted compressed blocks": ({"token_shift": 1, "parameters": 1, "compressed": 1}, False),
+}
+
+
+@pytest.mark.parametrize("case", METHOD_JOBS)
+def test_modes_of_methods(case: str) -> None:
+    job, good = METHOD_JOBS[case]
+
+    async def bench(d: Driver) -> None:
+        await d.set_job(**job)
+        await d.command("start")
+        assert await d.ones("status") == ({"busy"} if good else set())
+        assert await d.ones("errors") == (set() if good else {"shape"})
+
+    run(bench, METHODS)
 
 
 @both

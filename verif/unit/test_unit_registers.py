@@ -24,6 +24,7 @@ OTHER = Config(
 )  # fmt: skip
 LARGEST = CFG.replace(rows=256, t_max=0, weight_width=4, bus_width=512, tile_beats=64, outstanding=256)
 """Where fields of the decode engine's identity have their largest values."""
+TABLED = CFG.replace(score_factor="multiply", static_shift=True, token_shift=True, variance=True, fraction_bits=2)
 
 both = pytest.mark.parametrize("kind", KINDS)
 
@@ -64,7 +65,7 @@ def test_encode_and_decode(kind: str) -> None:
         REGISTER_MAPS[kind]["id"].encode(nothing=1)
 
 
-@pytest.mark.parametrize("cfg", [CFG, OTHER], ids=["8:16", "2:4"])
+@pytest.mark.parametrize("cfg", [CFG, OTHER, TABLED], ids=["8:16", "2:4", "methods"])
 def test_identity_of_the_linear_engine(cfg: Config) -> None:
     async def bench(d: Driver) -> None:
         assert await d.read("id") == IDENTIFICATION
@@ -77,6 +78,10 @@ def test_identity_of_the_linear_engine(cfg: Config) -> None:
         assert await d.fields("streams") == ports
         assert await d.read("t_max") == cfg.tokens_max
         assert await d.read("t_max_dense") == cfg.tokens_max_dense
+        kinds = {"none": 0, "multiply": 1, "shift": 2}
+        methods = ("factor_width", "static_shift", "token_shift", "variance", "fraction_bits")
+        expected = {name: int(getattr(cfg, name)) for name in methods}
+        assert await d.fields("methods") == expected | {"score_factor": kinds[cfg.score_factor.value]}
 
     run(bench, cfg)
 
@@ -121,22 +126,24 @@ def test_every_address(kind: str) -> None:
             word, response = await read(d.ctx, bus, offset)
             assert response == (OKAY if register else SLVERR), hex(offset)
             assert register or word == 0
-            if register is None or register.access is Access.READ_ONLY:
+            if register is None or register.access is Access.READ_ONLY or register.name in d.dut.absent:
                 assert await write(d.ctx, bus, offset, 0xFFFF_FFFF) == SLVERR, hex(offset)
         assert {name: await d.read(name) for name in registers} == before
 
     run(bench, kind=kind)
 
 
-@both
-@pytest.mark.parametrize("cfg", [CFG, OTHER], ids=["8:16", "2:4"])
+@pytest.mark.parametrize(
+    "cfg, kind", [(CFG, "linear"), (OTHER, "linear"), (TABLED, "linear"), (CFG, "decode"), (OTHER, "decode")]
+)
 def test_job_registers_and_their_strobes(cfg: Config, kind: str) -> None:
-    registers = [register for register in REGISTER_MAPS[kind].values() if register.access is Access.JOB]
     own = {"keep", "base_low", "base_high", "limit_low", "limit_high"} if kind == "decode" else set()
-    assert {register.name for register in registers} == {"tokens", "channels", "outputs", "mode"} | own
+    own |= {"table_index"} if cfg.methods else set()
+    registers = [REGISTER_MAPS[kind][name] for name in ("tokens", "channels", "outputs", "mode", *sorted(own))]
 
     async def bench(d: Driver) -> None:
         rng = random.Random(2)
+        assert {register.name for register in d.dut.job_registers} == {register.name for register in registers}
         for register in registers:
             held = 0
             implemented = sum(((1 << f.width) - 1) << f.low for f in register.fields)
@@ -155,3 +162,54 @@ def test_job_registers_and_their_strobes(cfg: Config, kind: str) -> None:
             assert await d.read(register.name) == (register.offset >> 2) % (1 << register.fields[-1].low + 1)
 
     run(bench, cfg, kind)
+
+
+def test_tables_are_written_entry_by_entry() -> None:
+    async def bench(d: Driver) -> None:
+        bus, ctx = d.dut.s_axi, d.ctx
+        await d.write("table_index", 7)
+        seen = []
+        for name, word, strobes in (
+            ("channel_data", 0x1234_5678, 0xF),
+            ("channel_data", 0xFFFF_FFFF, 0b0100),
+            ("token_data", 9, 0xF),
+            ("token_data", 9, 0),
+        ):
+            ctx.set(bus.awaddr, d.map[name].offset)
+            ctx.set(bus.wdata, word)
+            ctx.set(bus.wstrb, strobes)
+            for port in (bus.awvalid, bus.wvalid):
+                ctx.set(port, 1)
+            written = [table.name for table in d.dut.tables if ctx.get(getattr(d.dut, f"write_{table.name}"))]
+            seen.append((written, ctx.get(d.dut.table_index), ctx.get(d.dut.table_data)))
+            await ctx.tick()
+            for port in (bus.awvalid, bus.wvalid):
+                ctx.set(port, 0)
+            ctx.set(bus.bready, 1)
+            await ctx.tick()
+        assert seen == [
+            (["channel_data"], 7, 0x1234_5678),
+            (["channel_data"], 8, 0x00FF_0000),
+            (["token_data"], 9, 9),
+            ([], 10, 0),
+        ]
+        assert await d.read("table_index") == 10
+        assert await d.read("channel_data") == 0
+        await d.set_job()
+        await d.command("start")
+        for name in ("channel_data", "token_data", "table_index"):
+            await d.write(name, 1, fails=True)
+        assert await d.read("table_index") == 0, "as set_job left it"
+
+    run(bench, TABLED)
+
+
+@pytest.mark.parametrize("cfg", [CFG.replace(static_shift=True), CFG.replace(score_factor="shift")])
+def test_tables_without_hardware_answer_with_an_error(cfg: Config) -> None:
+    async def bench(d: Driver) -> None:
+        assert {table.name for table in d.dut.tables} | set(d.dut.absent) == {"channel_data", "token_data"}
+        for name in ("channel_data", "token_data"):
+            await d.write(name, 1, fails=name in d.dut.absent)
+            assert await d.read(name) == 0
+
+    run(bench, cfg)

@@ -8,7 +8,7 @@ import cocotb
 
 from flexnm_tb.engine_bench import EngineBench
 from flexnm_tb.engine_cycles import unstalled_cycles
-from flexnm_tb.engine_jobs import MODES, random_job, random_shape
+from flexnm_tb.engine_jobs import MODES, modes_of, random_job, random_shape
 
 MOST_CYCLES = 400
 
@@ -20,8 +20,9 @@ async def jobs(dut: Any, idle: bool, backpressure: bool) -> None:
     engine = EngineBench(dut, "jobs", idle=idle, backpressure=backpressure)
     rng, cfg = engine.rng, engine.cfg
     await engine.start()
-    queue = [(mode, (1, 1, 1)) for mode in MODES.values()]
-    queue += [(mode, random_shape(rng, cfg, mode, MOST_CYCLES)) for mode in 3 * list(MODES.values())]
+    modes = list(modes_of(cfg).values())
+    queue = [(mode, (1, 1, 1)) for mode in modes]
+    queue += [(mode, random_shape(rng, cfg, mode, MOST_CYCLES)) for mode in 3 * modes]
     rng.shuffle(queue)
     for mode, shape in queue:
         await engine.run(random_job(rng, cfg, mode, shape))
@@ -40,9 +41,12 @@ async def largest(dut: Any, stalled: bool) -> None:
         ("dense", cfg.tokens_max_dense, 1, low),
         ("sparse", cfg.tokens_max, cfg.cols + 1, (low[0], ~low[1])),
         ("requantized", cfg.tokens_max, cfg.cols, None),
+        ("methods", cfg.tokens_max, cfg.cols, low),
+        ("methods", cfg.tokens_max, cfg.cols, None),
     ):
         shape = (tokens, cfg.k_max, outputs)
-        await engine.run(random_job(rng, cfg, MODES[name], shape, constants))
+        if name in modes_of(cfg):
+            await engine.run(random_job(rng, cfg, modes_of(cfg)[name], shape, constants))
     await engine.quiet()
 
 

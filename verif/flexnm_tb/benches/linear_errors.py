@@ -11,14 +11,14 @@ from cocotb.triggers import RisingEdge
 from flexnm_rtl.registers import BY_NAME
 
 from flexnm_tb.engine_bench import EngineBench
-from flexnm_tb.engine_jobs import MODES, Job, Mode, random_job, random_shape
+from flexnm_tb.engine_jobs import Job, Mode, modes_of, random_job, random_shape
 
 MOST_CYCLES = 200
 
 
 def any_job(engine: EngineBench, *, one_tile: bool = False) -> Job:
     """A random job of a random mode; with ``one_tile`` its weights fit the buffer without anything being computed."""
-    mode = engine.rng.choice(list(MODES.values()))
+    mode = engine.rng.choice(list(modes_of(engine.cfg).values()))
     tokens, channels, outputs = random_shape(engine.rng, engine.cfg, mode, MOST_CYCLES)
     if one_tile:
         outputs = min(outputs, engine.cfg.cols)

@@ -12,7 +12,7 @@ from flexnm_rtl.registers import ADDRESS_BITS, BY_NAME, REGISTERS
 
 from flexnm_tb.engine_bench import EngineBench
 from flexnm_tb.engine_cycles import ideal_cycles
-from flexnm_tb.engine_jobs import MODES, random_shape
+from flexnm_tb.engine_jobs import modes_of, random_shape
 from flexnm_tb.register_model import COUNTERS, RegisterModel
 
 MOST_CYCLES = 300
@@ -76,7 +76,7 @@ class Fuzz:
     async def begin_job(self) -> None:
         """Start a small job, if none runs."""
         rng, cfg = self.rng, self.engine.cfg
-        mode = rng.choice(list(MODES.values()))
+        mode = rng.choice(list(modes_of(cfg).values()))
         tokens, channels, outputs = random_shape(rng, cfg, mode, MOST_CYCLES)
         for name, word in (("tokens", tokens), ("channels", channels), ("outputs", outputs), ("mode", mode.word)):
             await self.write_word(name, word)
