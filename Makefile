@@ -14,11 +14,14 @@ PARTIAL := $(VENV)/.flexnm-partial
 
 # ---- Settings: NAME=value on the command line becomes an option of the flexnm command ----------------------------
 
-settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG T_MAX ACTS_PER_BEAT WEIGHTS_PER_BEAT RESULTS_PER_BEAT BUS_WIDTH TILE_BEATS OUTSTANDING ADDRESS_WIDTH
+settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG T_MAX ACTS_PER_BEAT WEIGHTS_PER_BEAT RESULTS_PER_BEAT SCORE_FACTOR FACTOR_WIDTH STATIC_SHIFT TOKEN_SHIFT VARIANCE FRACTION_BITS BUS_WIDTH TILE_BEATS OUTSTANDING ADDRESS_WIDTH
 settings_sim := PRESET N M ROWS COLS LANES WIDTH METADATA SELECTOR MODEL TEXT TOKENS LAYERS
 settings_llm := PATTERN MODEL TEXT TOKENS LAYERS PRESET ROWS COLS LANES K_MAX ENGINES OUT
 settings_decode := PROMPT MODEL TOKENS PATTERN K_MAX BUS_WIDTH TILE_BEATS ENGINES OUT
 settings_ppl := MODEL TEXT WINDOWS PATTERNS JSON
+settings_accuracy := MODEL METHODS TASKS LIMIT WINDOWS TEXT PARAMETERS OUT
+settings_calibrate := MODEL TEXT WINDOWS WINDOW SKIP TRAIN STEPS RATE SEED PARAMETERS OUT
+settings_plan := MODEL TEXT WINDOWS WINDOW SKIP AVERAGE BUDGET TOKENS PRESET ROWS COLS LANES BUS_WIDTH OUT
 settings_capture := MODEL TEXT TOKENS LAYERS
 settings_test := ARGS
 settings_bench := NAME ARGS
@@ -41,6 +44,12 @@ option_T_MAX := --t-max
 option_ACTS_PER_BEAT := --acts-per-beat
 option_WEIGHTS_PER_BEAT := --weights-per-beat
 option_RESULTS_PER_BEAT := --results-per-beat
+option_SCORE_FACTOR := --score-factor
+option_FACTOR_WIDTH := --factor-width
+option_STATIC_SHIFT := --static-shift
+option_TOKEN_SHIFT := --token-shift
+option_VARIANCE := --variance
+option_FRACTION_BITS := --fraction-bits
 option_TOP := --top
 option_OUT := --out
 option_CONFIG := --config
@@ -58,6 +67,18 @@ option_OUTSTANDING := --outstanding
 option_ADDRESS_WIDTH := --address-width
 option_ENGINES := --engines
 option_JSON := --json
+option_METHODS := --methods
+option_TASKS := --tasks
+option_LIMIT := --limit
+option_PARAMETERS := --parameters
+option_WINDOW := --window
+option_SKIP := --skip
+option_TRAIN := --train
+option_STEPS := --steps
+option_RATE := --rate
+option_SEED := --seed
+option_AVERAGE := --average
+option_BUDGET := --budget
 
 # Only what the command line says counts: a stray N in the environment changes nothing.
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -69,7 +90,7 @@ refuse = $(error unknown setting $(strip $(2)): known settings of `make $(1)` ar
 $(foreach goal,$(MAKECMDGOALS),$(if $(call unknown,$(goal)),$(call refuse,$(goal),$(call unknown,$(goal)))))
 
 # The flexnm command may run make itself (Verilator's makefiles): it must not inherit our flags and settings.
-unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim llm decode ppl capture test,$(settings_$(goal))))
+unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim llm decode ppl accuracy calibrate plan capture test,$(settings_$(goal))))
 FLEXNM = $(BIN)/flexnm
 
 # ---- Targets ------------------------------------------------------------------------------------------------------
@@ -86,6 +107,9 @@ help: ## This list
 	@echo "  llm        $(settings_llm)"
 	@echo "  decode     $(settings_decode)"
 	@echo "  ppl        $(settings_ppl)"
+	@echo "  accuracy   $(settings_accuracy)"
+	@echo "  calibrate  $(settings_calibrate)"
+	@echo "  plan       $(settings_plan)"
 	@echo "  capture    $(settings_capture)"
 	@echo "  test       ARGS: more arguments for pytest, as in ARGS='-k compressor -x'"
 	@echo "  bench      NAME: which one; ARGS: its options"
@@ -120,6 +144,18 @@ faults: deps $(READY) ## Break the RTL on purpose and see the benches go red
 .PHONY: ppl
 ppl: $(READY) ## Perplexity of an LLM under N:M activation sparsity
 	@$(FLEXNM) ppl $(call options,ppl)
+
+.PHONY: accuracy
+accuracy: $(READY) ## Perplexity and zero-shot accuracy of an LLM under sparsity methods
+	@$(FLEXNM) accuracy $(call options,accuracy)
+
+.PHONY: calibrate
+calibrate: $(READY) ## Calibrate an LLM for scores and mitigations, train what is learned
+	@$(FLEXNM) calibrate $(call options,calibrate)
+
+.PHONY: plan
+plan: $(READY) ## Choose N for each layer of an LLM under a budget
+	@$(FLEXNM) plan $(call options,plan)
 
 .PHONY: capture
 capture: $(READY) ## Capture activations and weights of an LLM for the tests

@@ -17,6 +17,12 @@ COMMANDS = {
     "presets": ("flexnm_gen.cli_verilog", "List the named configurations."),
     "capture": ("flexnm_model.commands", "Capture activations and weights of an LLM's linear layers."),
     "ppl": ("flexnm_model.commands", "Perplexity of an LLM with pruned activations."),
+    "accuracy": ("flexnm_model.accuracy_commands", "Perplexity and zero-shot accuracy of an LLM under methods."),
+    "calibrate": (
+        "flexnm_model.method_commands",
+        "Calibrate an LLM for scores and mitigations, train what is learned.",
+    ),
+    "plan": ("flexnm_model.plan_commands", "Choose N for each layer of an LLM under a budget."),
     "sim": ("flexnm_tb.commands", "Check the RTL on captured LLM layers in simulation."),
     "llm": ("flexnm_tb.llm_commands", "Run a whole LLM on the simulated engine, checked layer by layer."),
     "decode": ("flexnm_tb.decode_commands", "Let an LLM write on the simulated decode engine, checked layer by layer."),

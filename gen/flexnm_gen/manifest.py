@@ -15,6 +15,8 @@ MANIFEST_VERSION = 1
 
 _DERIVED = (
     "pattern",
+    "value_width",
+    "score_width",
     "index_width",
     "metadata_width",
     "offset_width",
@@ -31,6 +33,9 @@ _DERIVED = (
     "requantized_width",
     "act_slot_bytes",
     "weight_slot_bytes",
+    "total_width",
+    "row_sum_width",
+    "parameter_bits",
     "parameter_slice",
     "parameter_words",
     "weights_per_bus",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flexnm_rtl.config import Config, ConfigError, Metadata, Selector
+from flexnm_rtl.config import Config, ConfigError, Metadata, ScoreFactor, Selector
 from flexnm_rtl.presets import DEFAULT_PRESET, preset
 
 _OPTIONS: list[tuple[str, str, type, str]] = [
@@ -24,6 +24,17 @@ _OPTIONS: list[tuple[str, str, type, str]] = [
     ("--acts-per-beat", "acts_per_beat", int, "Blocks of activations in a beat of the engine; divides rows."),
     ("--weights-per-beat", "weights_per_beat", int, "Blocks of weights in a beat of the engine; divides cols."),
     ("--results-per-beat", "results_per_beat", int, "Results in a beat of the engine; divides cols."),
+    (
+        "--score-factor",
+        "score_factor",
+        str,
+        f"Factors of the scores by channel: {', '.join(f.value for f in ScoreFactor)}.",
+    ),
+    ("--factor-width", "factor_width", int, "Bits of a factor.  [default: 8 to multiply, 3 to shift]"),
+    ("--static-shift", "static_shift", int, "1: the engine shifts values by channel (S-PTS, L-PTS)."),
+    ("--token-shift", "token_shift", int, "1: the engine shifts values by their token's mean (D-PTS)."),
+    ("--variance", "variance", int, "1: the engine gives back the variance that the selection takes (VAR)."),
+    ("--fraction-bits", "fraction_bits", int, "Bits of shifted values below the activations' unit, 0 to 4."),
     ("--bus-width", "bus_width", int, "Bits of the decode engine's memory bus: 64, 128, 256 or 512."),
     ("--tile-beats", "tile_beats", int, "Beats of a row of its weights in memory; a power of two."),
     ("--outstanding", "outstanding", int, "Bursts it has under way at a time, 2 to 256."),
@@ -66,6 +77,8 @@ def make_config(preset_name: str | None, config_file: Path | None, **settings: A
         given = {"act_width": width, "weight_width": width, **given}
     if "n_keep" in given and "lanes" not in given:
         given["lanes"] = given["n_keep"]
+    if "score_factor" in given and "factor_width" not in given:
+        given["factor_width"] = 0
     given = {name: 0 for name, causes in _CHOSEN_FROM.items() if causes & given.keys()} | given
     return Config.from_dict({**base.as_dict(), **given})
 

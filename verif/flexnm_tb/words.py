@@ -9,14 +9,20 @@ import torch
 from flexnm_model import metadata
 from flexnm_model.compress import compress
 from flexnm_model.select import pad_channels
+from flexnm_model.token_methods import scores
 from flexnm_rtl.config import Config
 from flexnm_rtl.dense_split import beat_base, beat_metadata
 
 from flexnm_tb.payload import pack_elements
 
 
-def dense_inputs(x: torch.Tensor, cfg: Config, rng: random.Random | None = None) -> list[dict[str, Any]]:
-    """Beats of one token (K,) for a compressor; with ``rng`` the padding channels carry garbage."""
+def dense_inputs(
+    x: torch.Tensor, cfg: Config, rng: random.Random | None = None, factors: torch.Tensor | None = None
+) -> list[dict[str, Any]]:
+    """Beats of one token (K,) for a compressor; with ``rng`` the padding channels carry garbage.
+
+    factors: of the channels' scores, int64 (K,), in a design that has them.
+    """
     rows = pad_channels(x, cfg.m_group).view(-1, cfg.m_group).tolist()
     beats = []
     for b, values in enumerate(rows):
@@ -24,13 +30,20 @@ def dense_inputs(x: torch.Tensor, cfg: Config, rng: random.Random | None = None)
         if rng is not None:
             values[real:] = [rng.getrandbits(cfg.act_width) for _ in values[real:]]
         packed = pack_elements(values, cfg.act_width)
-        beats.append({"values": packed, "keep": (1 << real) - 1, "last": int(b == len(rows) - 1)})
+        beat = {"values": packed, "keep": (1 << real) - 1, "last": int(b == len(rows) - 1)}
+        if factors is not None:
+            of_block = factors[b * cfg.m_group : b * cfg.m_group + real].tolist()
+            beat["factors"] = pack_elements(
+                of_block + [(1 << cfg.factor_width) - 1] * (cfg.m_group - real), cfg.factor_width
+            )
+        beats.append(beat)
     return beats
 
 
-def compressed_beats(x: torch.Tensor, cfg: Config) -> list[dict[str, Any]]:
-    """Beats of one token (K,) as the model compresses it."""
-    result = compress(x, cfg)
+def compressed_beats(x: torch.Tensor, cfg: Config, factors: torch.Tensor | None = None) -> list[dict[str, Any]]:
+    """Beats of one token (K,) as the model compresses it; factors: see ``dense_inputs``."""
+    scored = None if factors is None else scores(x.to(torch.int64), factors, cfg).to(torch.int32)
+    result = compress(x, cfg, scored)
     kept, marks = result.values.tolist(), metadata.pack(result.mask, cfg)
     return [
         {

@@ -20,12 +20,17 @@ CONFIGS = {
     "n7m7": Config(n_keep=7, m_group=7, rows=2, cols=2, lanes=7),
     "n31m32": Config(n_keep=31, m_group=32, rows=1, cols=2, lanes=1),
 }
+SCORED = {
+    "n8m16-multiply": CONFIGS["n8m16"].replace(score_factor="multiply"),
+    "n4m8-shift-radix": CONFIGS["n4m8-index"].replace(score_factor="shift", factor_width=2, selector="radix"),
+    "n3m5-w16-multiply": CONFIGS["n3m5-w16-index"].replace(score_factor="multiply", factor_width=16),
+}
 UNITS = ("compressor", "decompressor", "dense_splitter", "mac_array")
 ICARUS = ("n2m4", "n8m16", "n8m16-index-radix", "n3m5")
 
 
 def _run(unit: str, config: str, simulator: str) -> None:
-    cfg = CONFIGS[config].replace(k_max=4096)
+    cfg = (CONFIGS | SCORED)[config].replace(k_max=4096)
     outcome = simulate(unit, cfg, f"flexnm_tb.benches.{unit}", name=config, simulator=simulator)
     assert outcome.tests >= 7
 
@@ -34,6 +39,11 @@ def _run(unit: str, config: str, simulator: str) -> None:
 @pytest.mark.parametrize("unit", UNITS)
 def test_verilator(unit: str, config: str) -> None:
     _run(unit, config, "verilator")
+
+
+@pytest.mark.parametrize("config", SCORED)
+def test_compressor_with_factors(config: str) -> None:
+    _run("compressor", config, "verilator")
 
 
 @pytest.mark.parametrize("config", ICARUS)

@@ -5,16 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
+import torch
+from flexnm_rtl.config import ScoreFactor
 
 from flexnm_tb import context, words
 from flexnm_tb.benches.codec import CodecBench, check_reset, check_stream, check_throughput
+
+FACTORS = 512
+"""Channels that have a factor, more than a token of the benches has."""
 
 
 def _codec(dut: Any, **stalled: bool) -> CodecBench:
     ctx = context.load()
     cfg = ctx.cfg
+    table = torch.tensor([ctx.rng(f"factor {k}").getrandbits(cfg.factor_width) for k in range(FACTORS)])
+
+    def factors(x: torch.Tensor) -> torch.Tensor | None:
+        return None if cfg.score_factor is ScoreFactor.NONE else table[: x.shape[0]]
+
     return CodecBench(
-        dut, ctx, lambda x, rng: words.dense_inputs(x, cfg, rng), lambda x: words.compressed_beats(x, cfg), **stalled
+        dut,
+        ctx,
+        lambda x, rng: words.dense_inputs(x, cfg, rng, factors(x)),
+        lambda x: words.compressed_beats(x, cfg, factors(x)),
+        **stalled,
     )
 
 
