@@ -16,17 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flexnm_model import llm, prune, select, text
+from flexnm_model import llm, select, text
+from flexnm_model.methods import sparsify
+from flexnm_model.methods.patterns import Blocks
 from flexnm_model.perplexity import parse_patterns
 from rich.console import Console
 from rich.table import Table
 
 
-def topk_prune(x: torch.Tensor, n: int, m: int) -> torch.Tensor:
-    """Pruning by torch.topk and scatter; K must be a multiple of ``m``."""
-    blocks = x.reshape(-1, m)
-    kept = blocks.abs().topk(n, dim=-1, sorted=False).indices
-    return torch.zeros_like(blocks).scatter_(-1, kept, blocks.gather(-1, kept)).view(x.shape)
+class TopkBlocks(Blocks):
+    """N:M by torch.topk and scatter; K must be a multiple of M."""
+
+    def prune(self, z: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
+        """See ``Pattern.prune``; without factors."""
+        blocks = z.reshape(-1, self.m)
+        kept = blocks.abs().topk(self.n, dim=-1, sorted=False).indices
+        return torch.zeros_like(blocks).scatter_(-1, kept, blocks.gather(-1, kept)).view(z.shape)
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -45,9 +50,9 @@ def measure(model: torch.nn.Module, window: torch.Tensor, n: int, m: int, repeat
     times: dict[str, list[float]] = {"dense": [], "flexnm": [], "topk": []}
     for _ in range(repeat):
         times["dense"].append(seconds(forward))
-        with prune.pruned(model, n, m):
+        with sparsify(model, Blocks(n, m)):
             times["flexnm"].append(seconds(forward))
-        with prune.pruned(model, n, m, topk_prune):
+        with sparsify(model, TopkBlocks(n, m)):
             times["topk"].append(seconds(forward))
     row: dict[str, float | str] = {"pattern": f"{n}:{m}"}
     best = {name: min(values) for name, values in times.items()}
@@ -55,7 +60,7 @@ def measure(model: torch.nn.Module, window: torch.Tensor, n: int, m: int, repeat
     row |= {f"{name}_cost": best[name] / best["dense"] - 1 for name in ("flexnm", "topk")}
     x = torch.randn(window.shape[1], 1536, generator=torch.Generator().manual_seed(0))
     row["flexnm_ms_512x1536"] = 1e3 * min(seconds(lambda: select.prune(x, n, m)) for _ in range(20))
-    row["topk_ms_512x1536"] = 1e3 * min(seconds(lambda: topk_prune(x, n, m)) for _ in range(20))
+    row["topk_ms_512x1536"] = 1e3 * min(seconds(lambda: TopkBlocks(n, m).prune(x)) for _ in range(20))
     return row
 
 

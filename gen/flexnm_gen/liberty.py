@@ -135,7 +135,10 @@ def _text(path: Path) -> str:
 
 
 def _reduced(text: str, path: Path) -> str:
-    """The text without comments and without the groups of ``_DROPPED``. Raises ConfigError unless it is a library."""
+    """The text without comments and without the groups of ``_DROPPED``, line by line where it was.
+
+    Raises ConfigError unless it is a library.
+    """
     kept: list[str] = []
     position = depth = dropped = 0  # dropped: depth of the group that is being left out, 0 for none
     for token in _TOKEN.finditer(text):
@@ -143,24 +146,27 @@ def _reduced(text: str, path: Path) -> str:
         if mark in ('"', "/*"):
             raise ConfigError(f"LIBERTY={path} is damaged: a text or a comment does not end")
         if mark.startswith("/*"):
-            kept += [] if dropped else [text[position : token.start()], " "]
+            kept.append("" if dropped else text[position : token.start()])
+            kept.append("\n" * mark.count("\n"))
             position = token.end()
         elif mark == "{":
             depth += 1
             head = None if dropped else _HEAD.search(text, max(position, token.start() - _HEAD_LENGTH), token.start())
             if depth == 1 and (head is None or head[1] != "library"):
+                depth = 0
                 break
             if head is not None and head[1] in _DROPPED:
                 kept.append(text[position : head.start()])
-                dropped = depth
+                position, dropped = head.start(), depth
         elif mark == "}":
             if depth == dropped:
+                kept.append("\n" * text.count("\n", position, token.end()))
                 position, dropped = token.end(), 0
             depth -= 1
-            if depth <= 0:
+            if depth == 0:
                 kept.append(text[position : token.end()])
                 return "".join(kept) + "\n"
-    if depth == 0 or not kept:
+    if depth <= 0:
         raise ConfigError(f"LIBERTY={path} is no Liberty file: it does not begin with library (...) {{")
     raise ConfigError(f"LIBERTY={path} is damaged: {depth} groups do not end")
 

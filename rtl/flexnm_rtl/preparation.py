@@ -92,15 +92,17 @@ class Preparation(wiring.Component):
                 of_port = Array(self.means[c * cfg.act_ports + port] for c in range(cfg.rows // cfg.act_ports))
                 looked_up[f"shift_{port}"] = delay(m, enable[:first], of_port[chunk], f"shift_{port}")
         slots = delay(m, enable[:first], beat, "beat")
+        keep = delay(m, enable[:first], self.keep, "real")
         blocks = [self._block(m, platform, enable[first:], slots, looked_up, port) for port in range(cfg.act_ports)]
         m.d.comb += [
             Value.cast(self.o.p.slots).eq(delay(m, enable[first:], slots, "slots")),
             Value.cast(self.o.p.blocks).eq(Cat(blocks)),
-            self.o.p.keep.eq(delay(m, enable, self.keep, "keep")),
+            self.o.p.keep.eq(delay(m, enable[first:], keep, "keep")),
         ]
         if self.scored:
             neutral = Const(1 if cfg.score_factor is ScoreFactor.MULTIPLY else 0, cfg.factor_width)
-            of_channels = [Mux(self.factors, looked_up[f"factor_{i}"], neutral) for i in range(cfg.m_group)]
+            # Nobody writes table entries of padding; a simulator takes 0 times something unknown for unknown.
+            of_channels = [Mux(self.factors & keep[i], looked_up[f"factor_{i}"], neutral) for i in range(cfg.m_group)]
             m.d.comb += Value.cast(self.o.p.factors).eq(delay(m, enable[first:], Cat(of_channels), "factors"))
         return m
 

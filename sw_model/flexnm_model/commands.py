@@ -22,8 +22,8 @@ MODEL = click.option(
 TEXT = click.option("--text", metavar="FILE", help="UTF-8 text file [default: 2 MB of Wikipedia]")
 
 
-def _progress() -> Progress:
-    # On standard error, so that standard output holds the result only.
+def progress_bar() -> Progress:
+    """A bar on standard error, so that standard output holds the result only."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
 
@@ -51,7 +51,7 @@ def ppl(model: str | None, text: str | None, windows: int, window: int, patterns
 
     target = _writable(json_file)
     chosen = parse_patterns(patterns)
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("dense", total=windows * (1 + len(chosen)))
         rows = measure(
             chosen,
@@ -89,7 +89,7 @@ def capture(model: str | None, text: str | None, layers: str | None, tokens: int
     names = [name.strip() for name in layers.split(",") if name.strip()] if layers is not None else None
     if names == []:
         raise ConfigError("no layer is named: write names like layers.15.mlp.down_proj, or leave --layers out")
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("capture", total=None)
         data = capturing.capture(
             names,

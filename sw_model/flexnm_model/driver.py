@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import torch
-from flexnm_rtl.config import Config, ConfigError, Metadata, ceil_div
+from flexnm_rtl.config import Config, ConfigError, Metadata, ScoreFactor, ceil_div
 from flexnm_rtl.registers import BY_NAME, IDENTIFICATION, RegisterMap
 
 from flexnm_model import packing
 from flexnm_model.compress import compress
+from flexnm_model.method_tables import ChannelTable, Methods
 from flexnm_model.packing import Bytes
 from flexnm_model.requantize import Requantization, parameter_bits
 
@@ -105,13 +106,17 @@ class RegisterDriver:
 
 
 class LinearDriver(RegisterDriver):
-    """Computes layers on an engine. ``cfg``: the configuration it was built with; the engine is asked to confirm."""
+    """Computes layers on an engine. ``cfg``: the configuration it was built with; the engine is asked to confirm.
+
+    The driver must be the only one who writes the engine's tables: it does not write a table again that is there.
+    """
 
     def __init__(self, backend: Backend, cfg: Config) -> None:
         """Raises DeviceError when the engine is no linear engine or has another configuration."""
         super().__init__(backend, BY_NAME)
         self.backend = backend
         self.cfg = cfg
+        self._table: ChannelTable | None = None
         self._confirm(IDENTIFICATION, self._expected())
 
     def _expected(self) -> dict[str, dict[str, int]]:
@@ -124,13 +129,24 @@ class LinearDriver(RegisterDriver):
             "streams": {"acts": cfg.act_ports, "weights": cfg.weight_ports, "results": cfg.result_ports},
             "t_max": {"t_max": cfg.tokens_max},
             "k_max": {"k_max": cfg.k_max},
+            "methods": {
+                "score_factor": list(ScoreFactor).index(cfg.score_factor),
+                "factor_width": cfg.factor_width,
+                "static_shift": int(cfg.static_shift),
+                "token_shift": int(cfg.token_shift),
+                "variance": int(cfg.variance),
+                "fraction_bits": cfg.fraction_bits,
+            },
         }
 
     def prepare(self, w: torch.Tensor, requantization: Requantization | None = None) -> Weights:
         """Pack the weights of a layer: w (O, K), signed integers. Raises ConfigError when they do not fit."""
         packing.check_matrix("weights", w, self.cfg.weight_width)
         self._check_channels(w.shape[1])
-        bits = None if requantization is None else parameter_bits(requantization)
+        bits = None
+        if requantization is not None:
+            sums = w.to(torch.int64).sum(1) if self.cfg.token_shift else None
+            bits = parameter_bits(requantization, sums)
         return Weights(packing.pack_weights(w, self.cfg, bits), w.shape[0], w.shape[1], requantization)
 
     def run(
@@ -141,11 +157,13 @@ class LinearDriver(RegisterDriver):
         dense: bool = False,
         compressed: bool = False,
         requantize: bool | None = None,
+        methods: Methods | None = None,
     ) -> JobResult:
         """S(x) w^T, or x w^T with ``dense``: x (T, K), signed integers; any T, in jobs of what fits.
 
         compressed: compress in software and send compressed blocks. requantize: scale the results (default: whenever
-        the weights come with a requantisation); without it their bias alone is added.
+        the weights come with a requantisation); without it their bias alone is added. methods: of a sparse job
+        (``flexnm_model.token_methods``), with exponents for all T tokens.
         Raises ConfigError for operands that do not fit and DeviceError when the engine reports an error.
         """
         if x.dim() != 2 or x.shape[1] != weights.channels:
@@ -153,23 +171,49 @@ class LinearDriver(RegisterDriver):
         scale = weights.requantization is not None if requantize is None else requantize
         if scale and weights.requantization is None:
             raise ConfigError("requantisation needs its parameters: give them to prepare()")
+        used = self._checked(methods or Methods(), x, weights, sparse=not (dense or compressed))
+        mode = {
+            "dense": int(dense),
+            "compressed": int(compressed),
+            "parameters": int(weights.requantization is not None),
+            "requantize": int(scale),
+            **{name: int(on) for name, on in asdict(used.modes).items()},
+        }
         most = self.cfg.tokens_max_dense if dense else self.cfg.tokens_max
         parts, counters = [], Counter[str]()
-        for tokens in torch.split(x, most):
-            mode = {
-                "dense": int(dense),
-                "compressed": int(compressed),
-                "parameters": int(weights.requantization is not None),
-                "requantize": int(scale),
-            }
-            parts.append(self._job(tokens, weights, mode))
+        for first in range(0, x.shape[0], most) or [0]:
+            if used.modes.static_shift and used.exponents is not None:
+                self._fill("token_data", used.exponents[first : first + most].tolist())
+            parts.append(self._job(x[first : first + most], weights, mode))
             counters.update(self.counters())
         return JobResult(torch.cat(parts), dict(counters))
+
+    def _checked(self, methods: Methods, x: torch.Tensor, weights: Weights, *, sparse: bool) -> Methods:
+        """``methods``, with their table of channels in the engine."""
+        methods.check(self.cfg, *x.shape)
+        if methods.modes.any and not sparse:
+            raise ConfigError("methods need a sparse job: leave dense and compressed out, or the methods")
+        if methods.modes.shifts and weights.requantization is None:
+            raise ConfigError("a shift needs the parameters that give it back: give them to prepare()")
+        used = methods.modes.factors or methods.modes.static_shift
+        if used and methods.table is not None and methods.table is not self._table:
+            self._table = None
+            self._fill("channel_data", methods.table.words())
+            self._table = methods.table
+        return methods
+
+    def _fill(self, table: str, words: list[int]) -> None:
+        """Write the first entries of a table."""
+        self._write("table_index", 0)
+        for word in words:
+            self._write(table, word)
 
     def _job(self, x: torch.Tensor, weights: Weights, mode: dict[str, int]) -> torch.Tensor:
         cfg = self.cfg
         sparse = mode["compressed"]
-        acts = packing.pack_compressed(compress(x, cfg), cfg) if sparse else packing.pack_acts(x, cfg)
+        packing.check_matrix("activations", x, cfg.act_width)
+        values = x.to(torch.int32) << cfg.fraction_bits
+        acts = packing.pack_compressed(compress(values, cfg), cfg) if sparse else packing.pack_acts(x, cfg)
         self._start(
             tokens=x.shape[0],
             channels=weights.channels,

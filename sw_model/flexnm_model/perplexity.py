@@ -17,9 +17,12 @@ from pathlib import Path
 import torch
 from flexnm_rtl.config import ConfigError
 
-from flexnm_model import llm, prune, select, text
+from flexnm_model import llm, select, text
 from flexnm_model.cache import cache_dir, digest, replacing
 from flexnm_model.llm import LanguageModel, model_key
+from flexnm_model.methods import sparsify
+from flexnm_model.methods.baselines import Dense
+from flexnm_model.methods.patterns import Blocks, parse_blocks
 
 Pattern = tuple[int, int] | None
 
@@ -45,28 +48,31 @@ class Row:
 
 def parse_patterns(written: str) -> list[tuple[int, int]]:
     """``"16:32, 8:16"`` -> ``[(16, 32), (8, 16)]``. Raises ConfigError for anything else."""
-    patterns = []
+    chosen = []
     for item in filter(None, (part.strip() for part in written.split(","))):
-        n, colon, m = item.partition(":")
-        if not (colon and n.strip().isdecimal() and m.strip().isdecimal()):
-            raise ConfigError(f"pattern {item} is not N:M: write patterns like 8:16,2:4")
-        select.check_pattern(int(n), int(m))
-        patterns.append((int(n), int(m)))
-    return patterns
+        blocks = parse_blocks(item)
+        chosen.append((blocks.n, blocks.m))
+    return chosen
 
 
-def window_loss(model: torch.nn.Module, window: torch.Tensor, pattern: Pattern) -> WindowLoss:
-    """Loss of one window of token ids, int64 (1, length), under ``pattern`` (None: dense).
+def loss(model: torch.nn.Module, window: torch.Tensor) -> WindowLoss:
+    """Loss of one window of token ids, int64 (1, length), of the model as it is.
 
     Raises ConfigError for a model that computes NaN.
     """
     start = time.perf_counter()
-    with torch.inference_mode(), prune.pruned(model, *pattern) if pattern else contextlib.nullcontext():
+    with torch.inference_mode():
         logits = model(window, use_cache=False).logits[0, :-1].float()
         nll = float(torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum"))
     if math.isnan(nll):
         raise ConfigError("the model computes NaN on this text: is its file damaged?")
     return WindowLoss(nll, window.shape[1] - 1, time.perf_counter() - start)
+
+
+def window_loss(model: torch.nn.Module, window: torch.Tensor, pattern: Pattern) -> WindowLoss:
+    """``loss`` of a dense model under ``pattern`` (None: dense)."""
+    with sparsify(model, Blocks(*pattern) if pattern else Dense()):
+        return loss(model, window)
 
 
 class _Store:
@@ -88,8 +94,9 @@ class _Store:
 
 def _code_key() -> str:
     """Results of other code are other results: the sources they depend on are part of the key."""
-    sources = (select.__file__, prune.__file__, llm.__file__, text.__file__, __file__)
-    return hashlib.sha256(b"".join(Path(s).read_bytes() for s in sources)).hexdigest()[:20]
+    methods = (Path(__file__).parent / "methods" / name for name in ("patterns.py", "layer.py", "sparsify.py"))
+    sources = [*map(Path, (select.__file__, llm.__file__, text.__file__, __file__)), *methods]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:20]
 
 
 def perplexity(losses: Iterable[WindowLoss]) -> float:

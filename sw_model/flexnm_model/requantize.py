@@ -54,6 +54,10 @@ class Requantization:
     def __post_init__(self) -> None:
         self.check()
 
+    def part(self, outputs: slice) -> Requantization:
+        """The parameters of some outputs."""
+        return Requantization(self.bias[outputs], self.multiplier[outputs], self.shift[outputs])
+
     def check(self) -> None:
         """Raise ConfigError unless shapes, types and ranges are those of the rule."""
         shapes = [tuple(x.shape) for x in (self.bias, self.multiplier, self.shift)]

@@ -53,18 +53,21 @@ def tokenize(tokenizer: Any, text: str, count: int) -> list[int]:
     return ids[:count]
 
 
-def windows(tokenizer: Any, text: str, count: int, length: int) -> list[torch.Tensor]:
-    """``count`` consecutive windows of ``length`` tokens from the start of the text, each int64 (1, length).
+def windows(tokenizer: Any, text: str, count: int, length: int, *, skip: int = 0) -> list[torch.Tensor]:
+    """``count`` consecutive windows of ``length`` tokens, each int64 (1, length), after the first ``skip`` windows.
 
     If the tokenizer itself starts a text with BOS (Gemma does), each window gets one in front: (1, 1 + length).
     Raises ConfigError when the text is too short.
     """
-    ids = tokenize(tokenizer, text, count * length)
-    if len(ids) < count * length:
+    needed = (skip + count) * length
+    ids = tokenize(tokenizer, text, needed)
+    if len(ids) < needed:
+        behind = f" behind {skip} others" if skip else ""
         raise ConfigError(
-            f"the text has {len(ids)} tokens, {count} windows of {length} need {count * length}: "
-            f"ask for at most {len(ids) // length} windows or take a longer text"
+            f"the text has {len(ids)} tokens, {count} windows of {length}{behind} need {needed}: "
+            f"ask for at most {max(0, len(ids) // length - skip)} windows or take a longer text"
         )
+    ids = ids[skip * length :]
     bos = tokenizer.bos_token_id
     started: list[int] = tokenizer("a")["input_ids"]
     start = [bos] if bos is not None and started[:1] == [bos] else []

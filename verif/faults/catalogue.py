@@ -5,6 +5,7 @@ from __future__ import annotations
 from decode_faults import DECODE_FAULTS
 from engine_faults import ENGINE_FAULTS
 from fault import Fault
+from method_faults import METHOD_FAULTS
 
 UNIT_FAULTS = [
     Fault(
@@ -200,4 +201,4 @@ UNIT_FAULTS = [
     ),
 ]
 
-FAULTS = [*UNIT_FAULTS, *ENGINE_FAULTS, *DECODE_FAULTS]
+FAULTS = [*UNIT_FAULTS, *ENGINE_FAULTS, *METHOD_FAULTS, *DECODE_FAULTS]

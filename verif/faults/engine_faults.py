@@ -224,7 +224,7 @@ ENGINE_FAULTS = [
     _fault(
         "registers: job registers written while busy",
         "register_file.py",
-        "~self.busy if register.access is Access.JOB else 1",
+        "~self.busy if waits else 1",
         "1",
     ),
     _fault(

@@ -25,7 +25,7 @@ PRESET = "n8m16-decode"
 @click.option("--model", metavar="PATH", help="GGUF file or Hugging Face folder [default: SmolLM2-135M-Instruct]")
 @click.option("--tokens", default=16, show_default=True, help="New tokens.")
 @click.option("--preset", "preset_name", default=PRESET, show_default=True, help="Configuration of the engine.")
-@click.option("--pattern", metavar="N:M", help="Another pattern than the preset's.")
+@click.option("--pattern", metavar="N:M", help="Another pattern than the preset's, or plan:FILE.")
 @click.option("--k-max", type=int, help="Largest number of input channels of a layer.")
 @click.option("--bus-width", type=int, help="Bits of the memory bus.")
 @click.option("--tile-beats", type=int, help="Beats of a row of weights in memory.")
@@ -50,7 +50,10 @@ def decode(
     Shows the text beside those of the float model and of the software model. Writes decode.json and decode.html. If
     interrupted, run it again: finished layers are kept. Exit status 1 when any number or the text differs.
     """
-    cfg = config_of(preset_name, pattern, lanes=None, k_max=k_max, bus_width=bus_width, tile_beats=tile_beats)
+    from flexnm_model.methods.spec import parse_pattern
+
+    asked = None if pattern is None else parse_pattern(pattern)
+    cfg = config_of(preset_name, asked, lanes=None, k_max=k_max, bus_width=bus_width, tile_beats=tile_beats)
     if Path(out).exists() and not Path(out).is_dir():
         raise ConfigError(f"{out} is a file: name a folder for the report")
     from flexnm_model.driver import DeviceError
@@ -61,6 +64,7 @@ def decode(
         with progress() as advance:
             outcome = decode_run.run_decode(
                 cfg,
+                asked,
                 prompt=decode_run.PROMPT if prompt is None else prompt,
                 tokens=tokens,
                 model=model,
@@ -88,7 +92,7 @@ def _print(outcome: Outcome, cfg: Config) -> None:
     total = lines[-1]
     bus = f"bus of {cfg.bus_width} bits, tiles of {cfg.tile_outputs} outputs"
     size = f"{outcome.prompt_tokens} + {outcome.tokens} tokens"
-    table = Table(title=f"Decode RTL against the model: {outcome.model}, {size}, {cfg.pattern}, {bus}")
+    table = Table(title=f"Decode RTL against the model: {outcome.model}, {size}, {outcome.pattern}, {bus}")
     for name in HEADER:
         table.add_column(name, justify="left" if name == HEADER[0] else "right", no_wrap=True)
     for line in lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,13 +21,14 @@ from flexnm_tb.llm_store import HardwareLayer, LayerStore, fingerprint
 class DecodeRow:
     """One layer for one token. Counters are added up over ``jobs`` jobs, which the engines shared.
 
-    step: which token of the text, from 0. rows: of weights read, one a kept channel and tile. beats, bursts: what the
-    memory saw. dense_beats: what a job without pruning would read. words: sums compared. cached: taken from an earlier
-    run. seconds: of simulation.
+    step: which token of the text, from 0. keep: N of the layer. rows: of weights read, one a kept channel and tile.
+    beats, bursts: what the memory saw. dense_beats: what a job without pruning would read. words: sums compared.
+    cached: taken from an earlier run. seconds: of simulation.
     """
 
     step: int
     layer: str
+    keep: int
     channels: int
     outputs: int
     jobs: int
@@ -51,7 +53,8 @@ class DecodeRow:
 class DecodeRun:
     """What the layers of one run share: engines with the weights in their memory, stored results, how far it is.
 
-    steps: tokens that go through the model. Raises ConfigError for weights beyond the engine's addresses.
+    keeps: N of each layer. steps: tokens that go through the model.
+    Raises ConfigError for weights beyond the engine's addresses.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class DecodeRun:
         pool: DecodePool,
         store: LayerStore,
         weights: dict[str, Quantized],
+        keeps: Mapping[str, int],
         steps: int,
         fresh: bool,
         advance: Advance,
@@ -68,9 +72,12 @@ class DecodeRun:
         self.steps, self.fresh, self.advance = steps, fresh, advance
         self.rows: list[DecodeRow] = []
         self.step = 0
-        self.layers = {name: pool.load(weight.q) for name, weight in weights.items()}
+        self.cfgs = {name: cfg.replace(n_keep=keeps[name], lanes=1) for name in weights}
+        self.layers = {name: pool.load(weight.q, keeps[name]) for name, weight in weights.items()}
         self.prints = {name: fingerprint(weight.q) for name, weight in weights.items()}
-        self.ideal = {name: ideal_beats(cfg, layer.channels, layer.outputs) for name, layer in self.layers.items()}
+        self.ideal = {
+            name: ideal_beats(self.cfgs[name], layer.channels, layer.outputs) for name, layer in self.layers.items()
+        }
         names = [(step, name) for step in range(steps) for name in weights]
         self.open = {key: self.ideal[key[1]] for key in names if fresh or not store.has(_file(*key))}
         self.done = 0
@@ -93,8 +100,9 @@ class DecodeRun:
         outputs, channels = self.weights[name].q.shape
         counters = layer.counters
         row = DecodeRow(
-            step=self.step, layer=name, channels=channels, outputs=outputs, jobs=layer.jobs,
-            cycles=counters["cycles"], rows=counters["rows"], beats=counters["bus_beats"], bursts=counters["bursts"],
+            step=self.step, layer=name, keep=self.layers[name].keep, channels=channels, outputs=outputs,
+            jobs=layer.jobs, cycles=counters["cycles"], rows=counters["rows"], beats=counters["bus_beats"],
+            bursts=counters["bursts"],
             dense_beats=ideal_beats(self.cfg.replace(n_keep=self.cfg.m_group, lanes=1), channels, outputs),
             wait_memory=counters["wait_memory"], wait_results=counters["wait_results"], words=layer.sums.numel(),
             mismatches=int((layer.sums != model).sum()), cached=cached, seconds=layer.seconds,
@@ -122,7 +130,7 @@ class CheckedDecodeLinear(QuantizedLinear):
     """Replaces an nn.Linear by the decode engines, and compares each result with the software model."""
 
     def __init__(self, name: str, linear: torch.nn.Linear, run: DecodeRun) -> None:
-        super().__init__(linear, run.cfg, name=name, weight=run.weights[name])
+        super().__init__(linear, run.cfgs[name], name=name, weight=run.weights[name])
         self.run = run
 
     def product(self, x: torch.Tensor) -> torch.Tensor:

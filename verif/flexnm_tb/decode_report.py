@@ -105,6 +105,7 @@ def as_dict(outcome: Outcome, cfg: Config, command: str) -> dict[str, Any]:
         "new_tokens": outcome.tokens,
         "engines": outcome.engines,
         "library": outcome.library,
+        "pattern": outcome.pattern,
         "config": cfg.as_dict(),
         "texts": texts,
         "identical_to_model": outcome.identical,
@@ -129,9 +130,9 @@ def _page(outcome: Outcome, cfg: Config, command: str) -> str:
     texts = [[name, made.text] for name, made in outcome.generations.items()]
     lines = [line.cells() for line in totals(outcome, cfg)]
     facts = (
-        f"{outcome.prompt_tokens} tokens of prompt, {outcome.tokens} new ones, {cfg.pattern}, a memory bus of "
-        f"{cfg.bus_width} bits, {outcome.engines} engines. {sum(row.words for row in outcome.rows)} sums compared, "
-        f"{outcome.mismatches} mismatches."
+        f"{outcome.prompt_tokens} tokens of prompt, {outcome.tokens} new ones, {html.escape(outcome.pattern)}, "
+        f"a memory bus of {cfg.bus_width} bits, {outcome.engines} engines. "
+        f"{sum(row.words for row in outcome.rows)} sums compared, {outcome.mismatches} mismatches."
     )
     name = html.escape(outcome.model)
     return f"""<!DOCTYPE html>

@@ -5,13 +5,14 @@ One token at a time with the model's key-value cache, the prompt's tokens as wel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from flexnm_model import decode_driver, driver, llm, packing
 from flexnm_model.cache import digest
 from flexnm_model.integer_linear import IntegerLinear, swap
+from flexnm_model.methods.patterns import Blocks, Pattern
 from flexnm_model.quantize import quantize
 from flexnm_rtl.config import Config, ConfigError
 
@@ -19,6 +20,7 @@ from flexnm_tb.cosim import decode_pool, decoder, engine, pool
 from flexnm_tb.cosim.decode_pool import DecodePool
 from flexnm_tb.cosim.library import build_library
 from flexnm_tb.decode_layers import CheckedDecodeLinear, DecodeRow, DecodeRun
+from flexnm_tb.llm_engines import layer_patterns
 from flexnm_tb.llm_layers import Advance, Position
 from flexnm_tb.llm_run import FLOAT, check_length, choose_layers, code_key, one_thread
 from flexnm_tb.llm_store import LayerStore
@@ -45,6 +47,7 @@ class Outcome:
     prompt: str
     prompt_tokens: int
     tokens: int
+    pattern: str
     engines: int
     library: str
     rows: list[DecodeRow]
@@ -69,6 +72,7 @@ class Outcome:
 
 def run_decode(
     cfg: Config,
+    pattern: Pattern | None = None,
     *,
     prompt: str = PROMPT,
     tokens: int = 16,
@@ -79,8 +83,8 @@ def run_decode(
 ) -> Outcome:
     """Let the model go on after ``prompt`` for ``tokens`` tokens in three numeric formats, the last on the engine.
 
-    An end-of-text token is a token like any other. fresh: use no results of earlier runs. advance: called with the
-    position, in this thread.
+    An end-of-text token is a token like any other. pattern: N:M, or a plan with an N for each layer; that of ``cfg``
+    when left out. fresh: use no results of earlier runs. advance: called with the position, in this thread.
     Raises ConfigError for bad input and layers that do not fit, before anything is simulated; VerilatorError;
     DeviceError when an engine reports an error.
     """
@@ -90,6 +94,9 @@ def run_decode(
     loaded = llm.load(model)
     linears = dict(llm.decoder_linears(loaded.model))
     choose_layers(None, linears, cfg, loaded.name)
+    key = llm.model_key(model)
+    asked = pattern or Blocks(cfg.n_keep, cfg.m_group)
+    keeps = _keeps(layer_patterns(asked, linears, key), cfg)
     ids: list[int] = loaded.tokenizer(prompt)["input_ids"]
     if not ids:
         raise ConfigError("PROMPT is empty: give the model a word to start from")
@@ -97,22 +104,35 @@ def run_decode(
     check_length(loaded, steps)
     advance(Position("building the engine", steps))
     library = build_library("decode", cfg).stem
-    key = digest("decode", llm.model_key(model), ids, cfg.as_dict(), library, engines, code_key(*SOURCES))
+    setting = digest("decode", key, keeps, ids, cfg.as_dict(), library, engines, code_key(*SOURCES))
     # With one thread PyTorch adds up in one order, whatever else the machine does.
     with one_thread(), torch.inference_mode(), DecodePool(cfg, engines) as engine_pool:
         weights = {name: quantize(module.get_parameter("weight"), cfg.weight_width) for name, module in linears.items()}
         advance(Position("packing the weights", steps))
-        run = DecodeRun(cfg, engine_pool, LayerStore(key), weights, steps, fresh, advance)
-        generations = _formats(loaded, ids, tokens, run)
-    return Outcome(loaded.name, prompt, len(ids), tokens, engines, library, run.rows, generations)
+        run = DecodeRun(cfg, engine_pool, LayerStore(setting), weights, keeps, steps, fresh, advance)
+        generations = _formats(loaded, ids, tokens, f"INT{cfg.act_width} {asked}", run)
+    return Outcome(loaded.name, prompt, len(ids), tokens, str(asked), engines, library, run.rows, generations)
 
 
-def _formats(loaded: llm.LanguageModel, ids: list[int], tokens: int, run: DecodeRun) -> dict[str, Generation]:
-    """What the model writes, by numeric format."""
-    cfg, weights = run.cfg, run.weights
+def _keeps(patterns: Mapping[str, Pattern], cfg: Config) -> dict[str, int]:
+    """N of each layer. Raises ConfigError for patterns that are no N:M of the engine's M."""
+    keeps = {}
+    for name, pattern in patterns.items():
+        if not isinstance(pattern, Blocks) or pattern.m != cfg.m_group:
+            raise ConfigError(
+                f"pattern {pattern} of {name} is no N:{cfg.m_group}: the decode engine takes N of each {cfg.m_group} channels"
+            )
+        keeps[name] = pattern.n
+    return keeps
+
+
+def _formats(
+    loaded: llm.LanguageModel, ids: list[int], tokens: int, label: str, run: DecodeRun
+) -> dict[str, Generation]:
+    """What the model writes, by numeric format. label: of those in integers."""
 
     def software(name: str, linear: torch.nn.Linear) -> torch.nn.Module:
-        return IntegerLinear(linear, cfg, name=name, weight=weights[name])
+        return IntegerLinear(linear, run.cfgs[name], name=name, weight=run.weights[name])
 
     def hardware(name: str, linear: torch.nn.Linear) -> torch.nn.Module:
         return CheckedDecodeLinear(name, linear, run)
@@ -123,7 +143,6 @@ def _formats(loaded: llm.LanguageModel, ids: list[int], tokens: int, run: Decode
     def begin(step: int) -> None:
         run.step = step
 
-    label = f"INT{cfg.act_width} {cfg.pattern}"
     results = {FLOAT: generate(loaded, ids, tokens, tell(FLOAT))}
     with swap(loaded.model, software):
         results[f"{label}, model"] = generate(loaded, ids, tokens, tell(f"{label}, model"))

@@ -5,23 +5,23 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from flexnm_model.cost import array_blocks, ideal_cycles
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import Config, ceil_div
+from flexnm_rtl.config import Config
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.preparation import Preparation
 from flexnm_rtl.processing_element import ProcessingElement
 from flexnm_rtl.requantize import Requantizer
 from flexnm_rtl.token_correction import TokenCorrection
 
-
-def array_blocks(cfg: Config, tokens: int, channels: int, outputs: int) -> int:
-    """Blocks of channels the array takes in a job: groups of tokens x tiles of outputs x blocks of a token."""
-    return ceil_div(tokens, cfg.rows) * ceil_div(outputs, cfg.cols) * cfg.blocks(channels)
-
-
-def ideal_cycles(cfg: Config, tokens: int, channels: int, outputs: int, *, dense: bool = False) -> int:
-    """Cycles in which the array multiplies; no job takes less."""
-    return array_blocks(cfg, tokens, channels, outputs) * cfg.steps * (cfg.dense_beats if dense else 1)
+__all__ = [
+    "array_blocks",
+    "drain_cycles",
+    "fill_cycles",
+    "ideal_cycles",
+    "results_keep_up",
+    "unstalled_cycles",
+]
 
 
 def fill_cycles(cfg: Config, *, dense: bool = False, compressed: bool = False, parameters: bool = False) -> int:

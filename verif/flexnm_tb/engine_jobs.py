@@ -1,14 +1,12 @@
-"""Jobs of the linear engine: operands, packets as the streams carry them, results as the software model has them."""
+"""Jobs of the linear engine: modes, packets as the streams carry them, results as the software model has them."""
 
 from __future__ import annotations
 
 import dataclasses
-import random
 from dataclasses import dataclass
 
 import torch
 from flexnm_model import packing
-from flexnm_model.compress import compress
 from flexnm_model.matmul import dense_matmul, sparse_matmul
 from flexnm_model.method_tables import ChannelTable, Modes
 from flexnm_model.packing import Bytes
@@ -16,7 +14,6 @@ from flexnm_model.requantize import Requantization, add_bias, parameter_bits, re
 from flexnm_model.token_methods import compute, finish
 from flexnm_rtl.config import (
     BIAS_WIDTH,
-    CHANNEL_SHIFT_WIDTH,
     MULTIPLIER_WIDTH,
     PARAMETER_BITS,
     SHIFT_WIDTH,
@@ -27,7 +24,6 @@ from flexnm_rtl.config import (
 from flexnm_rtl.registers import BY_NAME
 
 from flexnm_tb.engine_cycles import ideal_cycles
-from flexnm_tb.stimuli import edge_tokens, random_numbers, token_length
 
 
 @dataclass(frozen=True)
@@ -66,10 +62,15 @@ MODES = {
 }
 
 
+def _methods_of(cfg: Config) -> dict[str, bool]:
+    """Mode flags of the methods that the design has hardware for, all set."""
+    there = {name: True for name in ("static_shift", "token_shift", "variance") if getattr(cfg, name)}
+    return there | ({"factors": True} if cfg.score_factor is not ScoreFactor.NONE else {})
+
+
 def modes_of(cfg: Config) -> dict[str, Mode]:
     """``MODES``, and each method that the design has hardware for alone, and all of them together."""
-    there = {name: True for name in ("static_shift", "token_shift", "variance") if getattr(cfg, name)}
-    there |= {"factors": True} if cfg.score_factor is not ScoreFactor.NONE else {}
+    there = _methods_of(cfg)
     alone = {name: Mode(parameters=name.endswith("shift"), **{name: True}) for name in there}
     if not alone:
         return MODES
@@ -78,6 +79,17 @@ def modes_of(cfg: Config) -> dict[str, Mode]:
         "methods_requantized": Mode(parameters=True, requantize=True, **there),
     }
     return MODES | alone | together
+
+
+def illegal_modes(cfg: Config) -> list[Mode]:
+    """Flags that exclude or need each other, and methods that the design has no hardware for."""
+    modes = [Mode(dense=True, compressed=True), Mode(requantize=True)]
+    for name in ("factors", "static_shift", "token_shift", "variance"):
+        method = Mode(parameters=True, **{name: True})
+        modes += [dataclasses.replace(method, **{other: True}) for other in ("dense", "compressed")]
+        modes += [Mode(**{name: True})] if name.endswith("shift") else []
+        modes += [] if name in _methods_of(cfg) else [method]
+    return modes
 
 
 @dataclass(frozen=True)
@@ -197,94 +209,6 @@ class Job:
     def parameter_words(self) -> list[int]:
         """The parameters of each output."""
         return parameter_bits(self.r, self.row_sums if self.cfg.token_shift else None)
-
-
-def random_shape(rng: random.Random, cfg: Config, mode: Mode, most_cycles: int) -> tuple[int, int, int]:
-    """T, K, O of a job of at most ``most_cycles`` ideal cycles (or the smallest job, if that takes more)."""
-    tokens_max = cfg.tokens_max_dense if mode.dense else cfg.tokens_max
-    for _ in range(100):
-        shape = (
-            rng.randint(1, tokens_max),
-            min(cfg.k_max, token_length(rng, cfg)),
-            rng.choice([1, cfg.cols, rng.randint(1, 4 * cfg.cols), rng.randint(1, 8 * cfg.cols)]),
-        )
-        if ideal_cycles(cfg, *shape, dense=mode.dense) <= most_cycles:
-            return shape
-    return 1, 1, 1
-
-
-def random_job(
-    rng: random.Random,
-    cfg: Config,
-    mode: Mode,
-    shape: tuple[int, int, int],
-    constants: tuple[int, int] | None = None,
-) -> Job:
-    """A job of this shape. Whatever only fills up the last block, group or tile is garbage in its packets.
-
-    constants: all activations and all weights have these values.
-    """
-    tokens, channels, outputs = shape
-    rows, cols = ceil_div(tokens, cfg.rows) * cfg.rows, ceil_div(outputs, cfg.cols) * cfg.cols
-    padded = cfg.blocks(channels) * cfg.m_group
-    width = channels if mode.compressed else padded  # in compressed blocks padding is the compressor's business
-    x = random_numbers(rng, (rows, width), cfg.act_width)
-    if rng.random() < 0.3:
-        edges = edge_tokens(cfg, width)
-        x[rng.randrange(rows)] = edges[rng.randrange(len(edges))]
-    w = random_numbers(rng, (cols, padded), cfg.weight_width)
-    real_x, real_w = x[:tokens, :channels], w[:outputs, :channels]
-    if constants is not None:
-        real_x[:], real_w[:] = constants
-    row_sums = random_numbers(rng, (outputs,), cfg.row_sum_width).to(torch.int64)
-    table, exponents = random_table(rng, cfg, channels), random_numbers(rng, (tokens,), 5).to(torch.int64) & 15
-    if mode.methods.any:
-        zeros = torch.zeros(outputs, dtype=torch.int64)
-        none = Requantization(zeros, zeros, zeros)
-        sums = compute(real_x, real_w, cfg, mode.methods, table, exponents, none, row_sums).totals
-    else:
-        sums = (dense_matmul if mode.dense else sparse_matmul)(real_x, real_w, cfg)
-    r = random_requantization(rng, sums, cfg.act_width)
-    fill = [rng.getrandbits(cfg.parameter_bits) for _ in range(cols - outputs)]
-    bits = [*parameter_bits(r, row_sums if cfg.token_shift else None), *fill] if mode.parameters else None
-    if mode.compressed:
-        acts = packing.pack_compressed(compress(x.to(torch.int32) << cfg.fraction_bits, cfg), cfg)
-    else:
-        acts = packing.pack_acts(x, cfg)
-    return Job(cfg, mode, real_x, real_w, r, row_sums, table, exponents, acts, packing.pack_weights(w, cfg, bits))
-
-
-def random_table(rng: random.Random, cfg: Config, channels: int) -> ChannelTable:
-    """Factors and shifts, from small to the largest there are."""
-    factor = [rng.getrandbits(rng.randint(0, cfg.factor_width)) for _ in range(channels)]
-    width = rng.choice([4, cfg.act_width + 2, CHANNEL_SHIFT_WIDTH])
-    shift = random_numbers(rng, (channels,), min(width, CHANNEL_SHIFT_WIDTH))
-    return ChannelTable(torch.tensor(factor, dtype=torch.int64), shift.to(torch.int64))
-
-
-def random_requantization(rng: random.Random, sums: torch.Tensor, width: int) -> Requantization:
-    """Parameters for sums (T, O): results that fit ``width`` bits, some beyond, exact halves, and extremes."""
-    columns = [_parameters(rng, column, width) for column in sums.T.tolist()]
-    return Requantization(*(torch.tensor(values, dtype=torch.int64) for values in zip(*columns, strict=True)))
-
-
-def _parameters(rng: random.Random, sums: list[int], width: int) -> tuple[int, int, int]:
-    half = 1 << (BIAS_WIDTH - 1)
-    size = max(map(abs, sums)).bit_length()
-    kind = rng.choice(["fits", "halves", "any"])
-    if kind == "fits":
-        bias = rng.randint(-(1 << min(size, BIAS_WIDTH - 2)), 1 << min(size, BIAS_WIDTH - 2))
-        shift = size + MULTIPLIER_WIDTH - width + rng.randint(-2, 3)
-        return bias, rng.getrandbits(MULTIPLIER_WIDTH), min(max(shift, 0), (1 << SHIFT_WIDTH) - 1)
-    if kind == "halves":
-        # A bias that puts one token's sum exactly between two results.
-        shift = max(1, size - width + 2)
-        quotient = rng.randint(-(1 << (width - 1)) - 2, (1 << (width - 1)) + 1)
-        bias = (2 * quotient + 1) * (1 << (shift - 1)) - rng.choice(sums)
-        if -half <= bias < half:
-            return bias, 1, shift
-    bias = rng.choice([0, -half, half - 1, rng.randint(-half, half - 1)])
-    return bias, rng.choice([0, 0xFFFF, rng.getrandbits(MULTIPLIER_WIDTH)]), rng.getrandbits(SHIFT_WIDTH)
 
 
 def _from_bits(words: list[int]) -> tuple[Requantization, torch.Tensor]:

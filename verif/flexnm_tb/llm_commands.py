@@ -18,6 +18,8 @@ from rich.table import Table
 from flexnm_tb.verilator import VerilatorError
 
 if TYPE_CHECKING:
+    from flexnm_model.methods.patterns import Pattern
+
     from flexnm_tb.llm_layers import Position
     from flexnm_tb.llm_run import Outcome
 
@@ -27,7 +29,9 @@ TABLE_WIDTH = 130
 
 @click.command()
 @click.option("--preset", "preset_name", default=PRESET, show_default=True, help="Configuration of the engine.")
-@click.option("--pattern", metavar="N:M", help="Another pattern than the preset's.")
+@click.option("--pattern", metavar="N:M", help="Another pattern than the preset's, or plan:FILE.")
+@click.option("--method", metavar="SPEC", help="A whole method in place of a pattern, such as 8:16+d-pts+var.")
+@click.option("--parameters", metavar="FILE", help="What flexnm calibrate made, for methods that need it.")
 @click.option("--rows", type=int, help="Tokens at a time.")
 @click.option("--cols", type=int, help="Outputs at a time.")
 @click.option("--lanes", type=int, help="Multipliers in a processing element; divides N.")
@@ -42,6 +46,8 @@ TABLE_WIDTH = 130
 def llm(
     preset_name: str,
     pattern: str | None,
+    method: str | None,
+    parameters: str | None,
     rows: int | None,
     cols: int | None,
     lanes: int | None,
@@ -59,7 +65,15 @@ def llm(
     Writes llm.json and llm.html. If interrupted, run it again: finished layers are kept. Exit status 1 when any
     number differs.
     """
-    cfg = config_of(preset_name, pattern, rows=rows, cols=cols, lanes=lanes, k_max=k_max)
+    if pattern is not None and method is not None:
+        raise ConfigError(f"PATTERN={pattern} and METHOD={method} exclude each other: give one of them")
+    from flexnm_model.methods import Method
+
+    written = method or pattern
+    asked = None if written is None else Method.parse(written)
+    cfg = config_of(
+        preset_name, None if asked is None else asked.pattern, rows=rows, cols=cols, lanes=lanes, k_max=k_max
+    )
     chosen = None if layers == "all" else [name.strip() for name in layers.split(",") if name.strip()]
     if chosen == []:
         raise ConfigError("no layer is named: write LAYERS=all, or names like layers.15.mlp.down_proj")
@@ -73,6 +87,8 @@ def llm(
         with progress() as advance:
             outcome = llm_run.run_llm(
                 cfg,
+                asked,
+                parameters=parameters,
                 layers=chosen,
                 tokens=tokens,
                 model=model,
@@ -87,26 +103,27 @@ def llm(
         click.echo(f"flexnm: error: {error}", err=True)
         return 1
     command = f"flexnm {click.get_current_context().info_name} " + arguments(click.get_current_context())
-    files = llm_report.write(outcome, cfg, command.strip(), Path(out))
-    _print(outcome, cfg)
+    files = llm_report.write(outcome, command.strip(), Path(out))
+    _print(outcome)
     click.echo(f"report: {files[1]}, {files[0]}")
     return 0 if outcome.good else 1
 
 
-def config_of(preset_name: str, pattern: str | None, lanes: int | None, **settings: int | None) -> Config:
-    """The configuration; the preset's lanes stay where they divide the pattern's N. settings: of ``make_config``."""
-    from flexnm_model.perplexity import parse_patterns
+def config_of(preset_name: str, pattern: Pattern | None, lanes: int | None, **settings: int | None) -> Config:
+    """The configuration; the preset's lanes stay where they divide the pattern's N. settings: of ``make_config``.
 
-    if pattern is None:
+    A plan leaves N as it is, and brings its M. Raises ConfigError.
+    """
+    from flexnm_model.methods.patterns import Blocks, Planned
+    from flexnm_model.methods.plan import Plan
+
+    usual = preset(preset_name)
+    if isinstance(pattern, Planned) and (m := Plan.load(pattern.file).m) != usual.m_group:
+        pattern = Blocks(m, m)
+    if not isinstance(pattern, Blocks):
         return make_config(preset_name, None, lanes=lanes, **settings)
-    patterns = parse_patterns(pattern)
-    if len(patterns) != 1:
-        raise ConfigError(f"pattern {pattern} is not N:M: write one pattern like 8:16")
-    ((n, m),) = patterns
-    usual = preset(preset_name).lanes
-    return make_config(
-        preset_name, None, n_keep=n, m_group=m, lanes=lanes or (usual if n % usual == 0 else n), **settings
-    )
+    kept = usual.lanes if pattern.n % usual.lanes == 0 else pattern.n
+    return make_config(preset_name, None, n_keep=pattern.n, m_group=pattern.m, lanes=lanes or kept, **settings)
 
 
 def arguments(context: click.Context) -> str:
@@ -146,12 +163,12 @@ def _note(position: Position) -> str:
     return note
 
 
-def _print(outcome: Outcome, cfg: Config) -> None:
+def _print(outcome: Outcome) -> None:
     from flexnm_tb.llm_report import add_up, by_kind
 
     kinds, total = by_kind(outcome.rows), add_up("all", outcome.rows)
-    array = f"{cfg.rows} x {cfg.cols} elements, {cfg.lanes} lane{'s' * (cfg.lanes > 1)}"
-    table = Table(title=f"RTL against the model: {outcome.model}, {outcome.tokens} tokens, {cfg.pattern}, {array}")
+    size = f"{outcome.tokens} tokens, {outcome.method}, {outcome.array}"
+    table = Table(title=f"RTL against the model: {outcome.model}, {size}")
     table.add_column("projection")
     for column in ("K x O", "layers", "cycles", "cycles/ideal", "utilisation", "sums", "mismatches"):
         table.add_column(column, justify="right")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flexnm_rtl.config import Config
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -78,7 +77,7 @@ def by_kind(rows: list[LayerRow]) -> list[Totals]:
     return [add_up(name, [row for row in rows if kind(row) == name]) for name in kinds]
 
 
-def as_dict(outcome: Outcome, cfg: Config, command: str) -> dict[str, Any]:
+def as_dict(outcome: Outcome, command: str) -> dict[str, Any]:
     """The report as JSON-ready values."""
     total = add_up("all", outcome.rows)
     derived = {"cycles_over_ideal": total.ratio, "utilisation": total.utilisation}
@@ -92,8 +91,8 @@ def as_dict(outcome: Outcome, cfg: Config, command: str) -> dict[str, Any]:
         "model": outcome.model,
         "tokens": outcome.tokens,
         "engines": outcome.engines,
-        "library": outcome.library,
-        "config": cfg.as_dict(),
+        "method": outcome.method,
+        "libraries": {name: cfg.as_dict() for name, cfg in outcome.libraries.items()},
         "perplexity": outcome.perplexity,
         "identical_to_model": outcome.identical,
         "totals": dataclasses.asdict(total) | derived | {"cycles_per_second": total.cycles / total.seconds},
@@ -101,21 +100,21 @@ def as_dict(outcome: Outcome, cfg: Config, command: str) -> dict[str, Any]:
     }
 
 
-def write(outcome: Outcome, cfg: Config, command: str, folder: Path) -> list[Path]:
+def write(outcome: Outcome, command: str, folder: Path) -> list[Path]:
     """Write both files into ``folder`` (made if missing) and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     data, page = folder / JSON_FILE, folder / HTML_FILE
-    data.write_text(json.dumps(as_dict(outcome, cfg, command), indent=2) + "\n", encoding="utf-8")
-    page.write_text(_page(outcome, cfg, command), encoding="utf-8")
+    data.write_text(json.dumps(as_dict(outcome, command), indent=2) + "\n", encoding="utf-8")
+    page.write_text(_page(outcome, command), encoding="utf-8")
     return [data, page]
 
 
-def _page(outcome: Outcome, cfg: Config, command: str) -> str:
+def _page(outcome: Outcome, command: str) -> str:
     total = add_up("all", outcome.rows)
     verdict = "The RTL equals the model, bit for bit." if outcome.good else "The RTL differs from the model."
-    shape = f"{cfg.rows} x {cfg.cols} elements of {cfg.lanes} lane{'s' * (cfg.lanes > 1)}"
     facts = (
-        f"{html.escape(outcome.model)}, {outcome.tokens} tokens, {cfg.pattern}, {shape}, {total.layers} layers "
+        f"{html.escape(outcome.model)}, {outcome.tokens} tokens, {html.escape(outcome.method)}, {outcome.array}, "
+        f"{total.layers} layers "
         f"({total.cached} from an earlier run), {outcome.engines} engines. {total.words} sums compared, "
         f"{total.mismatches} mismatches. {total.cycles} cycles, {total.ratio:.4f} of the ideal number, "
         f"{total.cycles / total.seconds:.0f} simulated cycles/s."
@@ -135,7 +134,7 @@ def _page(outcome: Outcome, cfg: Config, command: str) -> str:
 
 
 def _layer_table(rows: list[LayerRow]) -> str:
-    header = ["layer", "tokens", "K", "O", "jobs", "cycles", "ideal", "cycles/ideal", "utilisation"]
+    header = ["layer", "pattern", "tokens", "K", "O", "jobs", "cycles", "ideal", "cycles/ideal", "utilisation"]
     header += ["wait acts", "wait weights", "wait results", "mismatches", "compression", "cached"]
     lines = []
     for row in rows:
@@ -143,7 +142,7 @@ def _layer_table(rows: list[LayerRow]) -> str:
         shares = [f"{row.cycles / row.ideal:.4f}", f"{row.busy_cycles / row.cycles:.4f}"]
         waits = [row.wait_acts, row.wait_weights, row.wait_results]
         last = [row.mismatches, f"{row.compression:.3f}", "yes" if row.cached else ""]
-        lines.append([row.layer, *map(str, [*numbers, *shares, *waits, *last])])
+        lines.append([row.layer, row.pattern, *map(str, [*numbers, *shares, *waits, *last])])
     return html_table(header, lines)
 
 

@@ -11,35 +11,46 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from flexnm_model import driver, llm, packing, text
+from flexnm_model import driver, llm, method_tables, packing, requantize, text
 from flexnm_model.cache import digest
 from flexnm_model.integer_linear import IntegerLinear, check_fits, swap
+from flexnm_model.methods import Method, Parameters
+from flexnm_model.methods.integer import integer_layer
+from flexnm_model.methods.patterns import Blocks
 from flexnm_model.perplexity import WindowLoss, perplexity
-from flexnm_model.quantize import quantize
 from flexnm_rtl.config import Config, ConfigError
 
-from flexnm_tb.cosim import engine, pool
-from flexnm_tb.cosim.library import build_library
-from flexnm_tb.cosim.pool import EnginePool
+from flexnm_tb.cosim import engine, linear_module, pool
+from flexnm_tb.llm_engines import EngineSet, layer_engines
 from flexnm_tb.llm_layers import Advance, CheckedLinear, LayerRow, LayerRun, Position
 from flexnm_tb.llm_store import LayerStore
 
 FLOAT = "float dense"
-SOURCES = (driver, packing, engine, pool)
+SOURCES = (driver, method_tables, packing, requantize, engine, linear_module, pool)
 """The sums pass through these modules."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run. perplexity: by numeric format, in order, on the same tokens. identical: last two equal to the last bit."""
+    """A run. perplexity: by numeric format, in order, on the same tokens. identical: last two equal to the last bit.
+
+    libraries: of the engines, by the name of their simulation.
+    """
 
     model: str
+    method: str
     tokens: int
     engines: int
-    library: str
+    libraries: dict[str, Config]
     rows: list[LayerRow]
     perplexity: dict[str, float]
     identical: bool
+
+    @property
+    def array(self) -> str:
+        """Size of the engines."""
+        sizes = dict.fromkeys((cfg.rows, cfg.cols, cfg.lanes) for cfg in self.libraries.values())
+        return " or ".join(f"{rows} x {cols} elements, {lanes} lane{'s' * (lanes > 1)}" for rows, cols, lanes in sizes)
 
     @property
     def mismatches(self) -> int:
@@ -54,7 +65,9 @@ class Outcome:
 
 def run_llm(
     cfg: Config,
+    method: Method | None = None,
     *,
+    parameters: str | None = None,
     layers: Sequence[str] | None = None,
     tokens: int = 64,
     model: str | None = None,
@@ -65,8 +78,10 @@ def run_llm(
 ) -> Outcome:
     """Run the first ``tokens`` tokens of the text in four numeric formats, the last of them on the engine.
 
-    layers: which decoder linears run on the engine, all for None; the others run on the software model. fresh: use no
-    results of earlier runs. advance: called with the position, in this thread.
+    method: N:M of ``cfg`` by magnitude when left out; engines are ``cfg`` with what it needs (``llm_engines``).
+    parameters: file of what it needs from calibration or training. layers: which decoder linears run on the engine, all
+    for None; the others run on the software model. fresh: use no results of earlier runs. advance: called with the
+    position, in this thread.
     Raises ConfigError for bad input and layers that do not fit, before anything is simulated; VerilatorError;
     DeviceError when an engine reports an error.
     """
@@ -75,21 +90,32 @@ def run_llm(
     advance(Position("reading the model", tokens))
     content = text.load_text(text_path)
     loaded = llm.load(model)
-    linears = dict(llm.decoder_linears(loaded.model))
-    chosen = choose_layers(layers, linears, cfg, loaded.name)
+    key = llm.model_key(model)
+    known = Parameters() if parameters is None else Parameters.load(parameters, model=key)
+    asked = method or Method(Blocks(cfg.n_keep, cfg.m_group))
+    chosen = choose_layers(layers, dict(llm.decoder_linears(loaded.model)), cfg, loaded.name)
+    linears = {n: part for n, part in llm.decoder_linears(loaded.model) if isinstance(part, torch.nn.Linear)}
+    places = layer_engines(asked, linears, cfg, known, key)
     (window,) = text.windows(loaded.tokenizer, content, 1, tokens)
     check_length(loaded, window.shape[1])
-    advance(Position("building the engine", tokens))
-    library = build_library("linear", cfg).stem
-    key = digest(
-        llm.model_key(model), text.text_key(text_path), tokens, cfg.as_dict(), library, engines, code_key(*SOURCES)
-    )
+    run = LayerRun(window.shape[1], fresh, advance)
+    setting = (key, text.text_key(text_path), tokens, engines, code_key(*SOURCES))
+
+    def build(name: str, linear: torch.nn.Linear, pools: EngineSet) -> torch.nn.Module:
+        own, engine_cfg = places[name]
+        if name not in chosen:
+            return integer_layer(name, linear, own, known, engine_cfg)
+        store = LayerStore(digest(*setting, str(own), engine_cfg.as_dict(), pools.library(engine_cfg)))
+        return CheckedLinear(name, linear, pools.pool(engine_cfg), own, known.of(name), run, store)
+
     # With one thread PyTorch adds up in one order, whatever else the machine does.
-    with one_thread(), torch.inference_mode(), EnginePool(cfg, engines) as engine_pool:
-        weights = {name: quantize(module.get_parameter("weight"), cfg.weight_width) for name, module in linears.items()}
-        run = LayerRun(cfg, engine_pool, LayerStore(key), weights, chosen, window.shape[1], fresh, advance)
-        values, identical = _formats(loaded.model, window, run)
-    return Outcome(loaded.name, window.shape[1], engines, library, run.rows, values, identical)
+    with one_thread(), torch.inference_mode(), EngineSet(engines, run.building) as pools:
+        made = {name: build(name, linear, pools) for name, linear in linears.items()}
+        # Layers that are not on the engine may be larger than it.
+        wide = cfg.replace(k_max=max(cfg.k_max, *(linear.in_features for linear in linears.values())))
+        values, identical = _formats(loaded.model, window, wide, str(asked), made, run)
+        libraries = {pools.library(used): used for used in pools.pools}
+    return Outcome(loaded.name, str(asked), window.shape[1], engines, libraries, run.rows, values, identical)
 
 
 def choose_layers(
@@ -128,31 +154,38 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _formats(model: torch.nn.Module, window: torch.Tensor, run: LayerRun) -> tuple[dict[str, float], bool]:
-    """Perplexities by numeric format, and whether the last two formats gave the same logits and loss."""
-    cfg, weights = run.software_cfg, run.weights
+def _formats(
+    model: torch.nn.Module,
+    window: torch.Tensor,
+    cfg: Config,
+    method: str,
+    layers: dict[str, torch.nn.Module],
+    run: LayerRun,
+) -> tuple[dict[str, float], bool]:
+    """Perplexities by numeric format, and whether the last two formats gave the same logits and loss.
 
-    def software(name: str, linear: torch.nn.Linear, dense: bool = False) -> torch.nn.Module:
-        return IntegerLinear(linear, cfg, name=name, weight=weights[name], dense=dense)
-
-    def hardware(name: str, linear: torch.nn.Linear) -> torch.nn.Module:
-        return CheckedLinear(name, linear, run) if name in run.chosen else software(name, linear)
-
+    layers: what takes the linears' places under ``method``, on the engine once ``run`` simulates.
+    """
     integer = f"INT{cfg.act_width}"
-    results: dict[str, tuple[float, torch.Tensor]] = {}
-    run.advance(Position(FLOAT, run.tokens))
-    results[FLOAT] = _loss(model, window)
-    for label, factory in (
-        (f"{integer} dense, model", lambda name, linear: software(name, linear, dense=True)),
-        (f"{integer} {cfg.pattern}, model", software),
-        (f"{integer} {cfg.pattern}, RTL", hardware),
-    ):
+    found: list[tuple[str, float, torch.Tensor]] = []
+
+    def measure(label: str) -> None:
         run.advance(Position(label, run.tokens))
-        with swap(model, factory):
-            results[label] = _loss(model, window)
-    (model_nll, model_logits), (nll, logits) = list(results.values())[-2:]
+        found.append((label, *_loss(model, window)))
+
+    def dense(name: str, linear: torch.nn.Linear) -> torch.nn.Module:
+        return IntegerLinear(linear, cfg, name=name, dense=True)
+
+    measure(FLOAT)
+    with swap(model, dense):
+        measure(f"{integer} dense, model")
+    with swap(model, lambda name, linear: layers[name]):
+        measure(f"{integer} {method}, model")
+        run.simulate = True
+        measure(f"{integer} {method}, RTL")
+    (_, model_nll, model_logits), (_, nll, logits) = found[-2:]
     predicted = window.shape[1] - 1
-    values = {label: perplexity([WindowLoss(value, predicted, 0)]) for label, (value, _) in results.items()}
+    values = {label: perplexity([WindowLoss(value, predicted, 0)]) for label, value, _ in found}
     return values, nll == model_nll and torch.equal(logits, model_logits)
 
 

@@ -1,29 +1,14 @@
-"""Pruning inside a language model: what is pruned, how often, and that nothing stays behind."""
+"""Pruned tensors, and the linears of a language model whose inputs are pruned."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from conftest import tiny_llama
-from flexnm_model import prune
 from flexnm_model.llm import decoder_linears
 from flexnm_model.select import prune as prune_tensor
 from flexnm_model.select import select
 from flexnm_rtl.config import ConfigError
-
-IDS = torch.randint(3, 64, (2, 20), generator=torch.Generator().manual_seed(1))
-
-
-def logits(model: torch.nn.Module) -> torch.Tensor:
-    with torch.inference_mode():
-        result = model(IDS, use_cache=False).logits
-    assert isinstance(result, torch.Tensor)
-    return result
-
-
-def hooks(model: torch.nn.Module) -> int:
-    return sum(len(module._forward_pre_hooks) for module in model.modules())
-
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.int16, torch.int32]
 
@@ -42,6 +27,21 @@ def test_prune_is_select_and_zero(n: int, m: int, dtype: torch.dtype) -> None:
 def test_prune_drops_infinity_without_nan() -> None:
     inf = float("inf")
     assert prune_tensor(torch.tensor([[-inf, 1.0, inf, 2.0]]), 1, 4).tolist() == [[-inf, 0.0, 0.0, 0.0]]
+    values, scores = torch.tensor([[inf, 1.0, 5.0]]), torch.tensor([[1.0, -2.0, 1.0]])
+    assert prune_tensor(values, 1, 4, scores).tolist() == [[0.0, 1.0, 0.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("n, m", [(8, 16), (3, 5), (1, 1)])
+def test_prune_by_other_scores(n: int, m: int, dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 3 * m + 1, generator=g).to(dtype)
+    scores = torch.randint(-3, 4, x.shape, generator=g).float()
+    got = prune_tensor(x, n, m, scores)
+    assert got.dtype == dtype
+    assert torch.equal(got, torch.where(select(scores, n, m), x, 0))
+    with pytest.raises(ConfigError, match="do not fit values"):
+        prune_tensor(x, n, m, scores[:, :-1].repeat(2, 1))
 
 
 def test_most_negative_integer_survives() -> None:
@@ -69,60 +69,3 @@ def test_other_families(family: str) -> None:
     )  # fmt: skip
     model = getattr(transformers, f"{family}ForCausalLM")(config)
     assert len(list(decoder_linears(model))) == 14
-
-
-def test_every_linear_sees_pruned_input_and_the_result_is_right() -> None:
-    """Against masks computed separately in front of every single projection."""
-    model = tiny_llama()
-
-    def plain(module: torch.nn.Module, args: tuple[torch.Tensor]) -> torch.Tensor:
-        return torch.where(select(args[0], 2, 4), args[0], 0)
-
-    handles = [linear.register_forward_pre_hook(plain) for _, linear in decoder_linears(model)]
-    expected = logits(model)
-    for handle in handles:
-        handle.remove()
-    with prune.pruned(model, 2, 4):
-        got = logits(model)
-    assert torch.equal(got, expected)
-    assert not torch.equal(got, logits(model))
-
-
-def test_shared_input_is_pruned_once() -> None:
-    calls: list[int] = []
-
-    def counting(x: torch.Tensor, n: int, m: int) -> torch.Tensor:
-        calls.append(x.shape[-1])
-        return prune_tensor(x, n, m)
-
-    model = tiny_llama()
-    with prune.pruned(model, 8, 16, counting):
-        logits(model)
-    # q k v share one, o has one, gate and up share one, down has one: four in each of two layers
-    assert calls == [24, 24, 24, 40] * 2
-
-
-def test_keeping_everything_changes_nothing() -> None:
-    model = tiny_llama()
-    with prune.pruned(model, 4, 4):
-        kept = logits(model)
-    assert torch.equal(kept, logits(model))
-
-
-def test_hooks_are_removed_even_after_an_error() -> None:
-    model = tiny_llama()
-    before = logits(model)
-    with prune.pruned(model, 2, 4):
-        assert hooks(model) == 14
-    assert hooks(model) == 0
-    with pytest.raises(RuntimeError, match="stop"), prune.pruned(model, 2, 4):
-        raise RuntimeError("stop")
-    assert hooks(model) == 0
-    assert torch.equal(logits(model), before)
-
-
-def test_bad_pattern_installs_nothing() -> None:
-    model = tiny_llama()
-    with pytest.raises(ConfigError, match="5:4"), prune.pruned(model, 5, 4):
-        pass
-    assert hooks(model) == 0

@@ -89,12 +89,12 @@ def test_an_interrupted_run_goes_on(
     multiply = EnginePool.multiply
     calls = 0
 
-    def interrupted(self: EnginePool, *args: Any) -> PoolResult:
+    def interrupted(self: EnginePool, *args: Any, **more: Any) -> PoolResult:
         nonlocal calls
         calls += 1
         if calls == 6:
             raise KeyboardInterrupt
-        return multiply(self, *args)
+        return multiply(self, *args, **more)
 
     monkeypatch.setattr(EnginePool, "multiply", interrupted)
     assert run() == (130, {})
@@ -135,8 +135,8 @@ def test_stored_layers_of_other_or_damaged_contents_are_not_used(store: Path) ->
 def test_a_wrong_sum_is_found(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     multiply = EnginePool.multiply
 
-    def wrong(self: EnginePool, x: torch.Tensor, w: torch.Tensor, *more: Any) -> PoolResult:
-        result = multiply(self, x, w, *more)
+    def wrong(self: EnginePool, x: torch.Tensor, w: torch.Tensor, *args: Any, **more: Any) -> PoolResult:
+        result = multiply(self, x, w, *args, **more)
         if w.shape == (24, 40):
             result.sums[1, 2] += 1
         return result
@@ -164,8 +164,15 @@ def test_a_wrong_sum_is_found(run: Run, monkeypatch: pytest.MonkeyPatch, capsys:
         (["--tokens", "65"], ["at most 64 tokens"]),
         (["--tokens", "500"], ["the text has 400 tokens"]),
         (["--engines", "0"], ["ENGINES=0"]),
-        (["--pattern", "8"], ["pattern 8 is not N:M"]),
-        (["--pattern", "2:4,4:8"], ["one pattern"]),
+        (["--pattern", "8"], ["pattern 8 is unknown"]),
+        (["--pattern", "2:4,4:8"], ["pattern 2:4,4:8 is unknown"]),
+        (["--pattern", "50%"], ["50% has no integer model"]),
+        (["--pattern", "plan:none.json"], ["plan none.json cannot be read"]),
+        (["--pattern", "2:4", "--method", "2:4+var"], ["PATTERN=2:4 and METHOD=2:4+var exclude each other"]),
+        (["--method", "2:4+d-pts-median"], ["shifts by the mean"]),
+        (["--method", "2:4+nothing"], ["unknown part nothing"]),
+        (["--method", "2:4+clact"], ["needs 'norm' of layers.0.self_attn.q_proj", "flexnm calibrate"]),
+        (["--parameters", "none.safetensors"], ["none.safetensors do not exist"]),
         (["--preset", "none"], ["unknown preset none"]),
         (["--out", __file__], ["is a file"]),
         (["--model", "no/such/model"], ["no/such/model does not exist"]),

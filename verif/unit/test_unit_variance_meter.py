@@ -140,6 +140,7 @@ class Driver:
 def check(driver: Driver, job: Job, seen: list[tuple[int, int, int]]) -> None:
     """Each token once, in order, at the promised moment."""
     dut, rows = driver.dut, driver.cfg.rows
+    assert dut.latency == 3 + dut.interval  # square, add up a beat, add to the total; then as between two tokens
     assert [(token, nu) for token, nu, _ in seen] == list(enumerate(job.gains))
     assert [cycle for _, _, cycle in seen] == [
         dut.latency + (token % rows) * dut.interval for token in range(len(job.gains))

@@ -69,43 +69,56 @@ def run_streams(
     seed: int = 0,
     ports: Mapping[str, int] | None = None,
 ) -> Flow:
-    """Send ``items``, expect exactly ``outputs`` beats. ``offer``, ``take``: chance of valid and ready in a cycle.
-
-    ports: values of other inputs, all the time.
-    Without an offer the payload is garbage. Asserts that an offered output beat stays until it is taken, and that
-    nothing comes after the last one.
-    """
-    rng = random.Random(seed)
+    """``transfer`` as the one thing that happens to ``dut``. ports: values of other inputs, all the time."""
     flow = Flow()
-    garbage = (1 << len(streams.i_payload)) - 1
 
     async def bench(ctx: Any) -> None:
         for name, value in (ports or {}).items():
             ctx.set(getattr(dut, name), value)
-        offering = False
-        waiting: int | None = None
-        idle = 0
-        for cycle in range(50 + int(20 * (len(items) + outputs) / min(offer, take))):
-            offering = offering or (len(flow.sent) < len(items) and rng.random() < offer)
-            ctx.set(streams.i_valid, offering)
-            ctx.set(streams.i_payload, items[len(flow.sent)] if offering else rng.randint(0, garbage))
-            ready = rng.random() < take
-            ctx.set(streams.o_ready, ready)
-            valid, payload = ctx.get(streams.o_valid), ctx.get(streams.o_payload)
-            assert waiting is None or (valid and payload == waiting), "an offered beat changed before it was taken"
-            waiting = payload if valid and not ready else None
-            if valid and ready:
-                flow.taken.append(cycle)
-                flow.received.append(payload)
-            if offering and ctx.get(streams.i_ready):
-                flow.sent.append(cycle)
-                offering = False
-            await ctx.tick()
-            idle = idle + 1 if len(flow.received) >= outputs else 0
-            if idle > 20 and len(flow.sent) == len(items):
-                break
+        await transfer(ctx, streams, items, outputs, flow, offer=offer, take=take, rng=random.Random(seed))
 
     simulate(dut, bench)
+    return flow
+
+
+async def transfer(
+    ctx: Any,
+    streams: Streams,
+    items: Sequence[int],
+    outputs: int,
+    flow: Flow,
+    *,
+    offer: float = 1.0,
+    take: float = 1.0,
+    rng: random.Random,
+) -> None:
+    """Send ``items``, expect exactly ``outputs`` beats. ``offer``, ``take``: chance of valid and ready in a cycle.
+
+    Without an offer the payload is garbage. Asserts that an offered output beat stays until it is taken, and that
+    nothing comes after the last one.
+    """
+    garbage = (1 << len(streams.i_payload)) - 1
+    offering = False
+    waiting: int | None = None
+    idle = 0
+    for cycle in range(50 + int(20 * (len(items) + outputs) / min(offer, take))):
+        offering = offering or (len(flow.sent) < len(items) and rng.random() < offer)
+        ctx.set(streams.i_valid, offering)
+        ctx.set(streams.i_payload, items[len(flow.sent)] if offering else rng.randint(0, garbage))
+        ready = rng.random() < take
+        ctx.set(streams.o_ready, ready)
+        valid, payload = ctx.get(streams.o_valid), ctx.get(streams.o_payload)
+        assert waiting is None or (valid and payload == waiting), "an offered beat changed before it was taken"
+        waiting = payload if valid and not ready else None
+        if valid and ready:
+            flow.taken.append(cycle)
+            flow.received.append(payload)
+        if offering and ctx.get(streams.i_ready):
+            flow.sent.append(cycle)
+            offering = False
+        await ctx.tick()
+        idle = idle + 1 if len(flow.received) >= outputs else 0
+        if idle > 20 and len(flow.sent) == len(items):
+            break
     assert len(flow.sent) == len(items)
     assert len(flow.received) == outputs
-    return flow

@@ -8,7 +8,8 @@ import cocotb
 
 from flexnm_tb.engine_bench import EngineBench
 from flexnm_tb.engine_cycles import unstalled_cycles
-from flexnm_tb.engine_jobs import MODES, modes_of, random_job, random_shape
+from flexnm_tb.engine_jobs import MODES, modes_of
+from flexnm_tb.engine_stimuli import random_job, random_shape
 
 MOST_CYCLES = 400
 

@@ -11,7 +11,8 @@ from cocotb.triggers import RisingEdge
 from flexnm_rtl.registers import BY_NAME
 
 from flexnm_tb.engine_bench import EngineBench
-from flexnm_tb.engine_jobs import Job, Mode, modes_of, random_job, random_shape
+from flexnm_tb.engine_jobs import Job, Mode, illegal_modes, modes_of
+from flexnm_tb.engine_stimuli import random_job, random_shape
 
 MOST_CYCLES = 200
 
@@ -100,8 +101,7 @@ async def refused(dut: Any) -> None:
         {"channels": cfg.k_max + 1},
         {"channels": 1 << 20 | 1} if cfg.k_max < 1 << 20 else {"channels": 0},
         {"outputs": 0},
-        {"mode": Mode(dense=True, compressed=True).word},
-        {"mode": Mode(requantize=True).word},
+        *({"mode": mode.word} for mode in illegal_modes(cfg)),
     ]
     for before in (set(), {"done"}):
         engine.send(good)

@@ -12,7 +12,8 @@ from flexnm_rtl.registers import ADDRESS_BITS, BY_NAME, REGISTERS
 
 from flexnm_tb.engine_bench import EngineBench
 from flexnm_tb.engine_cycles import ideal_cycles
-from flexnm_tb.engine_jobs import modes_of, random_shape
+from flexnm_tb.engine_jobs import modes_of
+from flexnm_tb.engine_stimuli import random_shape
 from flexnm_tb.register_model import COUNTERS, RegisterModel
 
 MOST_CYCLES = 300

@@ -32,10 +32,14 @@ def ideal_beats(cfg: Config, channels: int, outputs: int) -> int:
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """A layer's weights in memory, K channels, O outputs: a region and its bytes for each part of the outputs."""
+    """A layer's weights in memory, K channels, O outputs: a region and its bytes for each part of the outputs.
+
+    keep: N of the layer.
+    """
 
     channels: int
     outputs: int
+    keep: int
     parts: tuple[tuple[Region, Bytes], ...]
 
 
@@ -52,20 +56,21 @@ class DecodePool(UnitPool[SimulatedDecoder]):
             self.close()
             raise
 
-    def load(self, w: torch.Tensor) -> StoredLayer:
+    def load(self, w: torch.Tensor, keep: int | None = None) -> StoredLayer:
         """Give a layer its place in memory, behind the layers before it: w (O, K), signed integers.
 
-        Packed once, kept as long as the caller keeps it. Raises ConfigError when it does not fit the engine or its
-        addresses.
+        keep: N of the layer, ``n_keep`` when left out. Packed once, kept as long as the caller keeps it.
+        Raises ConfigError when it does not fit the engine or its addresses.
         """
         outputs, channels = w.shape
-        tile_cycles = ideal_beats(self.cfg, channels, self.cfg.tile_outputs)
+        n = self.cfg.n_keep if keep is None else keep
+        tile_cycles = ideal_beats(self.cfg.replace(n_keep=n, lanes=1), channels, self.cfg.tile_outputs)
         parts = []
         for part in split_outputs(outputs, self.cfg.tile_outputs, tile_cycles, len(self.units)):
             region, data = self._drivers[0].pack(w[part], self._next)
             parts.append((region, data))
             self._next = ceil_div(region.base + region.size, _PAGE) * _PAGE
-        return StoredLayer(channels, outputs, tuple(parts))
+        return StoredLayer(channels, outputs, n, tuple(parts))
 
     def multiply(self, x: torch.Tensor, layer: StoredLayer, advance: Callable[[], None] = lambda: None) -> PoolResult:
         """S(x) w^T: x (T, K), signed integers; any T, ``rows`` tokens a job. layer: what ``load`` gave for w.
@@ -78,17 +83,17 @@ class DecodePool(UnitPool[SimulatedDecoder]):
         groups = torch.split(x, self.cfg.rows)
 
         def work(index: int, part: tuple[Region, Bytes]) -> JobResult:
-            return self._part(index, groups, *part)
+            return self._part(index, groups, layer.keep, *part)
 
         jobs = self.share(list(layer.parts), work, advance)
         return gather(jobs, len(jobs) * len(groups))
 
-    def _part(self, index: int, groups: tuple[torch.Tensor, ...], region: Region, data: Bytes) -> JobResult:
+    def _part(self, index: int, groups: tuple[torch.Tensor, ...], keep: int, region: Region, data: Bytes) -> JobResult:
         decoder, driver = self.units[index], self._drivers[index]
         decoder.load(region.base, data)
         sums, counters = [], Counter[str]()
         for tokens in groups:
-            job = driver.run(tokens, region)
+            job = driver.run(tokens, region, keep=keep)
             reads = decoder.reads
             if reads is None or reads.outside or reads.crossed:
                 raise DeviceError(f"the engine read outside the weights or over a 4 KB boundary: {reads}")

@@ -12,7 +12,8 @@ from flexnm_rtl.registers import BY_NAME
 
 from flexnm_tb.cosim.engine import SimulatedEngine
 from flexnm_tb.engine_cycles import drain_cycles, fill_cycles, ideal_cycles
-from flexnm_tb.engine_jobs import Mode, random_job
+from flexnm_tb.engine_jobs import Mode
+from flexnm_tb.engine_stimuli import random_job
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Generic, Self, TypeVar
 
 import torch
 from flexnm_model.driver import JobResult, LinearDriver
+from flexnm_model.method_tables import Methods
+from flexnm_model.requantize import Requantization
 from flexnm_rtl.config import Config, ConfigError, ceil_div
 
 from flexnm_tb.cosim.engine import SimulatedEngine, SimulatedUnit
@@ -137,20 +139,35 @@ class EnginePool(UnitPool[SimulatedEngine]):
             self.close()
             raise
 
-    def multiply(self, x: torch.Tensor, w: torch.Tensor, advance: Callable[[], None] = lambda: None) -> PoolResult:
-        """S(x) w^T: x (T, K), w (O, K), signed integers of the configured widths.
+    def multiply(
+        self,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        advance: Callable[[], None] = lambda: None,
+        *,
+        dense: bool = False,
+        methods: Methods | None = None,
+        requantization: Requantization | None = None,
+    ) -> PoolResult:
+        """S(x) w^T, or x w^T with ``dense``: x (T, K), w (O, K), signed integers of the configured widths.
 
         Weights are packed for one job at a time and dropped after it. advance: called now and then while the engines
-        run, in the caller's thread. Raises ConfigError and DeviceError as ``LinearDriver`` does.
+        run, in the caller's thread. methods: see ``LinearDriver.run``. requantization: its bias is added; results are
+        exact. Raises ConfigError and DeviceError as ``LinearDriver`` does.
         """
-        parts = self._parts(x.shape[0], *w.shape)
+        parts = self._parts(x.shape[0], *w.shape, dense=dense)
 
         def work(index: int, part: slice) -> JobResult:
             driver = self._drivers[index]
-            return driver.run(x, driver.prepare(w[part]))
+            weights = driver.prepare(w[part], requantization and requantization.part(part))
+            return driver.run(x, weights, dense=dense, requantize=False, methods=methods)
 
-        return gather(self.share(parts, work, advance), len(parts) * ceil_div(x.shape[0], self.cfg.tokens_max))
+        return gather(self.share(parts, work, advance), len(parts) * ceil_div(x.shape[0], self._most(dense)))
 
-    def _parts(self, tokens: int, outputs: int, channels: int) -> list[slice]:
-        tile_cycles = ideal_cycles(self.cfg, min(tokens, self.cfg.tokens_max), channels, 1)
+    def _most(self, dense: bool) -> int:
+        """Tokens of a job."""
+        return self.cfg.tokens_max_dense if dense else self.cfg.tokens_max
+
+    def _parts(self, tokens: int, outputs: int, channels: int, *, dense: bool = False) -> list[slice]:
+        tile_cycles = ideal_cycles(self.cfg, min(tokens, self._most(dense)), channels, 1, dense=dense)
         return split_outputs(outputs, self.cfg.cols, tile_cycles, len(self.units))
