@@ -5,7 +5,16 @@ Standard library only. What follows from a component's structure (latencies) is 
 
 from __future__ import annotations
 
-from flexnm_rtl.limits import PARAMETER_BITS, ROW_SUM_WIDTH, Metadata, ScoreFactor, Selector, bits_for, ceil_div, divisors
+from flexnm_rtl.limits import (
+    PARAMETER_BITS,
+    ROW_SUM_WIDTH,
+    Metadata,
+    ScoreFactor,
+    Selector,
+    bits_for,
+    ceil_div,
+    divisors,
+)
 
 
 class Sizes:

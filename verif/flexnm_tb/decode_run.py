@@ -119,9 +119,8 @@ def _keeps(patterns: Mapping[str, Pattern], cfg: Config) -> dict[str, int]:
     keeps = {}
     for name, pattern in patterns.items():
         if not isinstance(pattern, Blocks) or pattern.m != cfg.m_group:
-            raise ConfigError(
-                f"pattern {pattern} of {name} is no N:{cfg.m_group}: the decode engine takes N of each {cfg.m_group} channels"
-            )
+            m = cfg.m_group
+            raise ConfigError(f"pattern {pattern} of {name} is no N:{m}: the decode engine keeps N of {m} channels")
         keeps[name] = pattern.n
     return keeps
 

@@ -57,6 +57,8 @@ def random_job(
         real_x[:], real_w[:] = constants
     row_sums = random_numbers(rng, (outputs,), cfg.row_sum_width).to(torch.int64)
     table, exponents = random_table(rng, cfg, channels), random_numbers(rng, (tokens,), 5).to(torch.int64) & 15
+    if mode.factors and mode.variance and rng.random() < 0.3:
+        real_x[rng.randrange(tokens)], table = lossy(cfg, channels)
     if mode.methods.any:
         zeros = torch.zeros(outputs, dtype=torch.int64)
         none = Requantization(zeros, zeros, zeros)
@@ -80,6 +82,15 @@ def random_table(rng: random.Random, cfg: Config, channels: int) -> ChannelTable
     width = rng.choice([4, cfg.act_width + 2, CHANNEL_SHIFT_WIDTH])
     shift = random_numbers(rng, (channels,), min(width, CHANNEL_SHIFT_WIDTH))
     return ChannelTable(torch.tensor(factor, dtype=torch.int64), shift.to(torch.int64))
+
+
+def lossy(cfg: Config, channels: int) -> tuple[torch.Tensor, ChannelTable]:
+    """A token whose large activations are dropped, and the table that sees to it: no gain can restore its variance."""
+    index = torch.arange(channels)
+    kept = index % cfg.m_group < cfg.n_keep
+    low, high = -(1 << (cfg.act_width - 1)), (1 << (cfg.act_width - 1)) - 1
+    token = torch.where(kept, 1 + index % 2, torch.where(index % 2 == 0, low, high))
+    return token.to(torch.int32), ChannelTable(kept * ((1 << cfg.factor_width) - 1), torch.zeros_like(index))
 
 
 def random_requantization(rng: random.Random, sums: torch.Tensor, width: int) -> Requantization:

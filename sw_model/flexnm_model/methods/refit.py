@@ -7,6 +7,9 @@ tokens weighted by 1 / mean(z_t^2), so that a few huge ones do not decide, its n
     W' = W + W C,  C^T = (p^T p + r)^-1 p^T (z - p)
 
 Layers are refitted one after the other, each on what the sparse and already refitted layers before it give.
+
+The gain is one of the calibration text: fitted on 20 000 tokens of Wikipedia, SmolLM2 under a plan gains 2 to 3 % of
+perplexity there and loses 4 to 5 % on c4. Fit on text like that to be read.
 """
 
 from __future__ import annotations
