@@ -113,6 +113,7 @@ def _mapped(
     """Contents of every module as ``asic_map`` writes them, and the log."""
     texts = {f"cells{i}.lib": text for i, text in enumerate(library.texts)} | {"design": source}
     load = LOADS * library.driver.load * library.load_ff
+    texts["script"] = _abc_script(clock_ps)
     texts["constraints"] = f"set_driving_cell {library.driver.name}\nset_load {load:.4f}\n"
     settings = {
         "top": top,
@@ -123,6 +124,7 @@ def _mapped(
         "avoided": library.avoided,
         "hierarchy": hierarchy,
         "timing": f"-D {clock_ps:g} -constr constraints" if clock_ps else "",
+        "script": "script",
     }
     for name, text in (texts | {"settings": json.dumps(settings)}).items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -132,6 +134,17 @@ def _mapped(
     if done.returncode:
         _fail(done.stdout + done.stderr, top, named)
     return json.loads((folder / "result").read_text(encoding="utf-8")), done.stdout
+
+
+def _abc_script(clock_ps: float | None) -> str:
+    """What ABC does: Yosys's own script with two changes.
+
+    Its search for equal nodes has a limit (100 conflicts), without which it takes minutes on 32 multipliers side by
+    side. A second ``dc2`` takes 3 to 5 % off the area of the compressors.
+    """
+    period = f" -D {clock_ps:g}" if clock_ps else ""
+    sizing = f"buffer; upsize{period}; dnsize{period}; stime -p\n" if clock_ps else ""
+    return f"strash; &get -n; &fraig -x -C 100; &put; dc2; dc2; strash; &get -n; &dch -f; &nf{period}; &put\n{sizing}"
 
 
 def _fail(log: str, top: str, named: str) -> None:

@@ -43,7 +43,7 @@ def _map(settings: dict[str, Any]) -> Any:
     _run(design, "opt -fast -full", "opt -full", "techmap", "setundef -zero", "opt -fast")
     print(settings["marker"], flush=True)
     _run(design, f"dfflibmap {liberty}{avoided}", "opt -fast")
-    _run(design, f"abc {liberty}{avoided} {settings['timing']}", "opt_clean -purge")
+    _run(design, f"abc -script {settings['script']} {liberty}{avoided} {settings['timing']}", "opt_clean -purge")
     return design
 
 

@@ -7,7 +7,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from flexnm_rtl.config import bits_for
 
@@ -73,3 +73,11 @@ def pick(candidates: Sequence[Any], index: Any) -> Value:
             Mux(bit, *reversed(level[k : k + 2])) if k + 1 < len(level) else level[k] for k in range(0, len(level), 2)
         ]
     return level[0]
+
+
+def shift_up(value: Any, shift: Any, width: int) -> Value:
+    """``value << shift`` of unsigned values, in ``width`` bits."""
+    current = Cat(value, Const(0, width))[:width]
+    for k, bit in enumerate(shift):
+        current = Mux(bit, Cat(Const(0, 1 << k), current)[:width], current)
+    return current

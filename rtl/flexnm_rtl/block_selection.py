@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
-from flexnm_rtl.arith import gate, magnitude
+from flexnm_rtl.arith import gate, magnitude, shift_up
 from flexnm_rtl.config import Config, ScoreFactor
 from flexnm_rtl.pipeline import StageControl, delay
 from flexnm_rtl.selection import make_selector
@@ -72,8 +72,7 @@ class BlockSelection(wiring.Component):
             if self.cfg.score_factor is not ScoreFactor.NONE:
                 factor = delay(m, enable[:1], self.i.p.factors[i], f"factor_{i}")
                 weighted = Signal(self.cfg.score_width, name=f"weighted_{i}")
-                grown = Const(0, len(weighted) - len(score))  # one width on both sides of the shift, as linters want it
                 shifts = self.cfg.score_factor is ScoreFactor.SHIFT
-                m.d.comb += weighted.eq((Cat(score, grown) << factor)[: len(weighted)] if shifts else score * factor)
+                m.d.comb += weighted.eq(shift_up(score, factor, len(weighted)) if shifts else score * factor)
                 score = delay(m, enable[1:2], weighted, f"weighted_{i}")
             m.d.comb += self.selector.scores[i].eq(score)

@@ -70,11 +70,11 @@ class TokenCorrection(wiring.Component):
         if not self.cfg.variance:
             return Value.cast(plain)
         gain = delay(m, self.enable[:1], self.gain, "gain")
-        product = Signal(signed(self.cfg.acc_width + GAIN_WIDTH + 1), name="gain_product")
+        product = Signal(signed(self.cfg.acc_width + GAIN_WIDTH), name="gain_product")
         m.d.comb += product.eq(first * gain)
         product = delay(m, self.enable[1:2], product, "product")
         low = product[: GAIN_FRACTION - 1].any()
-        scaled = Signal(signed(self.cfg.total_width), name="gained")
+        scaled = Signal(signed(self.cfg.acc_width + GAIN_WIDTH - GAIN_FRACTION), name="gained")
         m.d.comb += scaled.eq(round_even(product[GAIN_FRACTION - 1 :].as_signed(), low))
         return Mux(self.variance, scaled, plain).as_signed()
 

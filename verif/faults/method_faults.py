@@ -150,7 +150,12 @@ METHOD_FAULTS = [
         "Mux(step[1], self.before_squares, self.after_squares)",
         "self.after_squares",
     ),
-    _fault("divider: quotients beyond the limit wrap", "divider.py", "over.eq(high >= self.denominator)", "over.eq(0)"),
+    _fault(
+        "divider: quotients beyond the limit wrap",
+        "divider.py",
+        "remainder.eq(high)",
+        "remainder.eq(Mux(high < self.denominator, high, 0)), over.eq(0)",
+    ),
     _fault(
         "token table: a gain counts a cycle early",
         "token_table.py",

@@ -20,6 +20,14 @@ CONFIGS = {
     "narrow streams": Config(
         n_keep=3, m_group=5, lanes=1, rows=6, cols=4, k_max=40, acts_per_beat=2, weights_per_beat=1, results_per_beat=4
     ),
+    "methods": preset("n8m16-edge").replace(
+        score_factor="multiply", static_shift=True, token_shift=True, variance=True, fraction_bits=2
+    ),
+    "static shift, shifted scores": Config(
+        n_keep=3, m_group=5, lanes=1, act_width=6, rows=4, cols=2, k_max=18, score_factor="shift", static_shift=True
+    ),
+    "token shift": Config(n_keep=4, m_group=8, lanes=2, rows=3, cols=3, k_max=24, token_shift=True, fraction_bits=1),
+    "variance": Config(n_keep=2, m_group=4, lanes=1, rows=2, cols=2, k_max=1 << 20, act_width=16, variance=True),
 }
 DECODE_CONFIGS = {
     "default": preset("n8m16"),

@@ -49,7 +49,7 @@ CONFIGS = {
     "n2m4-token-shift": Config(n_keep=2, m_group=4, rows=3, cols=3, lanes=1, k_max=24, t_max=7, token_shift=True),
     "n4m4": Config(n_keep=4, m_group=4, rows=2, cols=2, lanes=2, k_max=22, t_max=6),
 }
-ICARUS = ("n2m4", "n3m5-methods")
+ICARUS = ("n2m4", "n3m5-methods", "n2m4-token-shift")
 TESTS = 20
 MODULES = ",".join(f"flexnm_tb.benches.{name}" for name in ("linear", "linear_errors", "linear_registers"))
 

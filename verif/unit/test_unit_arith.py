@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from amaranth.hdl import Cat, Module, Signal, Value, signed
-from flexnm_rtl.arith import any_of, gate, magnitude, pick, popcount, prefix_counts
+from flexnm_rtl.arith import any_of, gate, magnitude, pick, popcount, prefix_counts, shift_up
 from flexnm_rtl.config import bits_for
 from unit_tools import pack, simulate, unpack
 
@@ -89,6 +89,12 @@ def test_pick(count: int) -> None:
         return pick(candidates, x)
 
     assert evaluate(build, bits_for(count), range(count)) == values
+
+
+def test_shift_up() -> None:
+    """The value in the low 5 bits, the shift above."""
+    results = evaluate(lambda _, x: shift_up(x[:5], x[5:], 10), 8, range(256))
+    assert results == [((word & 31) << (word >> 5)) & 1023 for word in range(256)]
 
 
 def test_gate_and_any_of() -> None:
