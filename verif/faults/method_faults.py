@@ -86,6 +86,7 @@ METHOD_FAULTS = [
         "preparation.py",
         "Mux(self.factors & keep[i], ",
         "Mux(self.factors, ",
+        "n2m4-token-shift",
         test="test_icarus_lets_no_unknown_out",
     ),
     _fault(
@@ -97,9 +98,9 @@ METHOD_FAULTS = [
     ),
     _fault(
         "selection: a shifted score loses its highest bit",
-        "block_selection.py",
-        "(Cat(score, grown) << factor)[: len(weighted)] if",
-        "(Cat(score, grown) << factor)[: len(weighted) - 1] if",
+        "arith.py",
+        "current = Mux(bit, Cat(Const(0, 1 << k), current)[:width], current)",
+        "current = Mux(bit, Cat(Const(0, 1 << k), current)[: width - 1], current)",
     ),
     _fault(
         "group buffer: the next group comes in while one is sent",

@@ -45,7 +45,9 @@ CONFIGS = {
         static_shift=True,
         variance=True,
     ),
-    "n2m4-token-shift": Config(n_keep=2, m_group=4, rows=3, cols=3, lanes=1, k_max=24, t_max=7, token_shift=True),
+    "n2m4-token-shift": Config(
+        n_keep=2, m_group=4, rows=3, cols=3, lanes=1, k_max=24, t_max=7, token_shift=True, score_factor="multiply"
+    ),
     "n4m4": Config(n_keep=4, m_group=4, rows=2, cols=2, lanes=2, k_max=22, t_max=6),
 }
 ICARUS = ("n2m4", "n3m5-methods", "n2m4-token-shift")
