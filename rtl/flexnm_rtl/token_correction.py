@@ -85,7 +85,8 @@ class TokenCorrection(wiring.Component):
         shift = delay(m, self.enable[:1], self.shift, "shift")
         row_sum = self.parameters[PARAMETER_BITS:][: self.cfg.row_sum_width].as_signed()
         product = Signal(signed(self.cfg.shift_width + self.cfg.row_sum_width), name="shift_product")
-        m.d.comb += product.eq(Mux(self.token_shift, shift, 0).as_signed() * row_sum)
+        # Both factors may be unknown when the mode is off: a simulator takes 0 times something unknown for unknown.
+        m.d.comb += product.eq(Mux(self.token_shift, shift * row_sum, 0))
         return Value.cast(delay(m, self.enable[1:2], product, "shift_product"))
 
     def _bias(self, m: Module) -> Value:

@@ -186,7 +186,7 @@ METHOD_FAULTS = [
     _fault(
         "correction: shifts are given back in every mode",
         "token_correction.py",
-        "Mux(self.token_shift, shift, 0).as_signed() * row_sum",
+        "Mux(self.token_shift, shift * row_sum, 0)",
         "shift * row_sum",
         "n2m4-token-shift",
     ),
