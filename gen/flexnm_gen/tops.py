@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from amaranth.lib import wiring
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import Config, ConfigError, ScoreFactor
+from flexnm_rtl.config import TOKEN_METHODS, Config, ConfigError, ScoreFactor
 from flexnm_rtl.decode import DecodeEngine
 from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.linear import LinearEngine
-from flexnm_rtl.linear_registers import TOKEN_METHODS
 from flexnm_rtl.mac_array import MacArray
 from flexnm_rtl.registers import REGISTER_MAPS
 from flexnm_rtl.selection import resolve_selector

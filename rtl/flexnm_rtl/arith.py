@@ -18,15 +18,17 @@ def magnitude(x: Any) -> Value:
     return Mux(x[-1], -bits, bits)[: len(bits)]
 
 
+def balanced_sum(terms: Any) -> Value:
+    """The exact sum of values, one at least: a balanced adder tree."""
+    level = [Value.cast(term) for term in terms]
+    while len(level) > 1:
+        level = [level[k] + level[k + 1] if k + 1 < len(level) else level[k] for k in range(0, len(level), 2)]
+    return level[0]
+
+
 def popcount(bits: Any) -> Value:
-    """Number of set bits of a value or a list of one-bit values, in just enough bits: a balanced adder tree."""
-    if not len(bits):
-        return Const(0, 1)
-    terms: list[Value] = [Value.cast(b) for b in bits]
-    while len(terms) > 1:
-        pairs = [sum(terms[k : k + 2], Const(0, 0)) for k in range(0, len(terms), 2)]
-        terms = pairs
-    return terms[0][: bits_for(len(bits) + 1)]
+    """Number of set bits of a value or a list of one-bit values, in just enough bits."""
+    return balanced_sum(bits)[: bits_for(len(bits) + 1)] if len(bits) else Const(0, 1)
 
 
 def prefix_counts(m: Module, bits: Any, name: str) -> list[Signal]:

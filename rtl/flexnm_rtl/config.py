@@ -31,6 +31,7 @@ from flexnm_rtl.limits import (
     PARAMETER_BITS,
     ROW_SUM_WIDTH,
     SHIFT_WIDTH,
+    TOKEN_METHODS,
     ConfigError,
     Metadata,
     ScoreFactor,
@@ -42,6 +43,7 @@ from flexnm_rtl.limits import (
     require,
     require_choice,
     require_int,
+    sum_bits,
 )
 from flexnm_rtl.sizes import Sizes
 
@@ -65,6 +67,7 @@ __all__ = [
     "PARAMETER_BITS",
     "ROW_SUM_WIDTH",
     "SHIFT_WIDTH",
+    "TOKEN_METHODS",
     "Config",
     "ConfigError",
     "Metadata",
@@ -72,6 +75,7 @@ __all__ = [
     "Selector",
     "bits_for",
     "ceil_div",
+    "sum_bits",
 ]
 
 
@@ -171,7 +175,7 @@ class Config(Sizes):
             if not self.factor_width:
                 object.__setattr__(self, "factor_width", 8 if kind is ScoreFactor.MULTIPLY else 3)
             require_int("FACTOR_WIDTH", self.factor_width, 1, MAX_FACTOR_WIDTH[kind])
-        for name in ("static_shift", "token_shift", "variance"):
+        for name in TOKEN_METHODS:
             require_choice(name.upper(), int(getattr(self, name)), (0, 1))
             object.__setattr__(self, name, bool(getattr(self, name)))
         require_int("FRACTION_BITS", self.fraction_bits, 0, MAX_FRACTION_BITS)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
 from flexnm_rtl.axi import axi_stream
-from flexnm_rtl.config import EXPONENT_WIDTH, GAIN_WIDTH, Config
+from flexnm_rtl.config import Config
 from flexnm_rtl.engine_layouts import result_beat
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packer import Packer
 from flexnm_rtl.pipeline import StageControl, delay
 from flexnm_rtl.requantize import Requantizer
 from flexnm_rtl.sharing import add_shared
-from flexnm_rtl.token_correction import TokenCorrection
+from flexnm_rtl.token_correction import TokenCorrection, token_ports
 from flexnm_rtl.weight_loader import OUTPUTS_MAX, PARAMETER_SLOTS
 
 
@@ -38,15 +38,11 @@ class Epilogue(wiring.Component):
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.corrected = cfg.shifts or cfg.variance
-        ports: dict[str, wiring.Member] = {}
+        ports = token_ports(cfg)
         if self.corrected:
             ports |= {"token": Out(range(cfg.tokens_max)), "token_next": Out(range(cfg.tokens_max))}
-        if cfg.static_shift:
-            ports |= {"static_shift": In(1), "exponent": In(EXPONENT_WIDTH)}
-        if cfg.token_shift:
-            ports |= {"token_shift": In(1), "shift": In(signed(cfg.shift_width))}
         if cfg.variance:
-            ports |= {"variance": In(1), "gain": In(GAIN_WIDTH), "gain_there": In(1)}
+            ports |= {"gain_there": In(1)}
         super().__init__(
             ports
             | {
@@ -150,8 +146,7 @@ class Epilogue(wiring.Component):
             unit.sum.eq(total),
             unit.parameters.eq(parameters),
         ]
-        for name in ("static_shift", "exponent", "token_shift", "shift", "variance", "gain"):
-            if hasattr(self, name):
-                m.d.comb += getattr(unit, name).eq(getattr(self, name))
+        for name in token_ports(self.cfg):
+            m.d.comb += getattr(unit, name).eq(getattr(self, name))
         place = control.enable[TokenCorrection.latency : TokenCorrection.latency + 1]
         return unit.total, Value.cast(delay(m, place, unit.output_parameters, f"output_parameters_{port}"))

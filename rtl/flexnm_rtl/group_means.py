@@ -7,12 +7,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.arith import gate
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import Config, sum_bits
 from flexnm_rtl.layouts import activations
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.row_accumulator import RowAccumulator
 from flexnm_rtl.row_sequence import RowSequence
-from flexnm_rtl.token_mean import TokenMean, sum_width
+from flexnm_rtl.token_mean import TokenMean
 
 
 class GroupMeans(wiring.Component):
@@ -57,7 +57,7 @@ class GroupMeans(wiring.Component):
         m.submodules.unit = unit = self.mean_unit
         m.submodules.sequence = sequence = self.sequence
         m.submodules.walk = walk = LoopNest(Loop("chunk", chunks, 1), Loop("k", cfg.k_max, cfg.m_group))
-        sums = RowAccumulator(cfg, signed(cfg.act_width), cfg.m_group, signed(sum_width(cfg)))
+        sums = RowAccumulator(cfg, signed(cfg.act_width), cfg.m_group, signed(sum_bits(cfg.k_max, cfg.act_width)))
         m.submodules.sums = sums
         done = Signal()
         means = Signal(cfg.rows * cfg.shift_width, reset_less=True)

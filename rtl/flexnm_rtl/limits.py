@@ -28,6 +28,8 @@ ROW_SUM_WIDTH = 32
 CHANNEL_SHIFT_WIDTH = 16
 EXPONENT_WIDTH = 4
 GAIN_WIDTH, GAIN_FRACTION = 16, 12
+TOKEN_METHODS = ("static_shift", "token_shift", "variance")
+"""Methods that the linear engine may have hardware for: fields of the configuration, and mode bits of the same name."""
 MAX_FACTOR_WIDTH = {"multiply": 16, "shift": 4}
 MAX_FRACTION_BITS = 4
 
@@ -64,6 +66,11 @@ class ScoreFactor(enum.StrEnum):
 def bits_for(values: int) -> int:
     """Bits that hold the unsigned integers ``0 .. values - 1`` (at least one)."""
     return max(1, (values - 1).bit_length())
+
+
+def sum_bits(terms: int, width: int) -> int:
+    """Bits of the signed sum of ``terms`` signed numbers of ``width`` bits."""
+    return (terms << (width - 1)).bit_length() + 1
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -7,12 +7,9 @@ from typing import Any
 
 from amaranth.hdl import Cat, Mux, Value
 
-from flexnm_rtl.config import Config, Metadata, ScoreFactor
+from flexnm_rtl.config import TOKEN_METHODS, Config, Metadata, ScoreFactor
 from flexnm_rtl.register_file import RegisterFile, common_identity
 from flexnm_rtl.registers import BY_NAME, IDENTIFICATION
-
-TOKEN_METHODS = ("static_shift", "token_shift", "variance")
-"""Fields of the configuration and mode bits of the same name."""
 
 
 def identity(cfg: Config) -> dict[str, int]:

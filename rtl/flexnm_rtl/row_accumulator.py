@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from flexnm_rtl.arith import balanced_sum
 from flexnm_rtl.config import Config
-
-
-def balanced_sum(terms: list[Any]) -> Value:
-    """The exact sum of signed or unsigned values: a balanced adder tree."""
-    level = [Value.cast(term) for term in terms]
-    while len(level) > 1:
-        level = [level[k] + level[k + 1] if k + 1 < len(level) else level[k] for k in range(0, len(level), 2)]
-    return level[0]
 
 
 class RowAccumulator(wiring.Component):

@@ -14,6 +14,7 @@ from flexnm_rtl.limits import (
     bits_for,
     ceil_div,
     divisors,
+    sum_bits,
 )
 
 
@@ -150,7 +151,7 @@ class Sizes:
     @property
     def row_sum_width(self) -> int:
         """Bits of the signed sum of an output's weights over ``k_max`` channels, as far as the parameters hold it."""
-        return min(ROW_SUM_WIDTH, (self.k_max << (self.weight_width - 1)).bit_length() + 1)
+        return min(ROW_SUM_WIDTH, sum_bits(self.k_max, self.weight_width))
 
     @property
     def act_ports(self) -> int:

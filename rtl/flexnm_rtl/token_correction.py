@@ -18,6 +18,18 @@ from flexnm_rtl.pipeline import delay
 from flexnm_rtl.requantize import round_even, shift_down
 
 
+def token_ports(cfg: Config) -> dict[str, wiring.Member]:
+    """The modes that a design has, and what each of them needs to know of a token."""
+    ports: dict[str, wiring.Member] = {}
+    if cfg.static_shift:
+        ports |= {"static_shift": In(1), "exponent": In(EXPONENT_WIDTH)}
+    if cfg.token_shift:
+        ports |= {"token_shift": In(1), "shift": In(signed(cfg.shift_width))}
+    if cfg.variance:
+        ports |= {"variance": In(1), "gain": In(GAIN_WIDTH)}
+    return ports
+
+
 class TokenCorrection(wiring.Component):
     """One sum in, the corrected one out, ``latency`` enables later; ``enable[k]`` loads stage k.
 
@@ -35,15 +47,8 @@ class TokenCorrection(wiring.Component):
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        ports: dict[str, wiring.Member] = {}
-        if cfg.static_shift:
-            ports |= {"static_shift": In(1), "exponent": In(EXPONENT_WIDTH)}
-        if cfg.token_shift:
-            ports |= {"token_shift": In(1), "shift": In(signed(cfg.shift_width))}
-        if cfg.variance:
-            ports |= {"variance": In(1), "gain": In(GAIN_WIDTH)}
         super().__init__(
-            ports
+            token_ports(cfg)
             | {
                 "sum": In(signed(cfg.acc_width)),
                 "parameters": In(cfg.parameter_bits),

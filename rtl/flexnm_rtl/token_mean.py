@@ -7,13 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.arith import magnitude
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import Config, sum_bits
 from flexnm_rtl.divider import SerialDivider
-
-
-def sum_width(cfg: Config) -> int:
-    """Bits of the signed sum of ``k_max`` activations."""
-    return (cfg.k_max << (cfg.act_width - 1)).bit_length() + 1
 
 
 class TokenMean(wiring.Component):
@@ -27,14 +22,14 @@ class TokenMean(wiring.Component):
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        sum_bits = sum_width(cfg) - 1
+        magnitude_bits = sum_bits(cfg.k_max, cfg.act_width) - 1
         # The magnitude is at most 2**(value_width - 1), that of the most negative activation.
-        self.divider = SerialDivider(sum_bits + cfg.fraction_bits, cfg.k_max.bit_length(), cfg.value_width)
+        self.divider = SerialDivider(magnitude_bits + cfg.fraction_bits, cfg.k_max.bit_length(), cfg.value_width)
         self.latency = self.divider.latency + 1
         super().__init__(
             {
                 "start": In(1),
-                "sum": In(signed(sum_bits + 1)),
+                "sum": In(signed(magnitude_bits + 1)),
                 "channels": In(range(cfg.k_max + 1)),
                 "busy": Out(1),
                 "done": Out(1),

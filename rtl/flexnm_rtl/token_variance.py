@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.arith import magnitude
-from flexnm_rtl.config import GAIN_FRACTION, GAIN_WIDTH, Config
+from flexnm_rtl.config import GAIN_FRACTION, GAIN_WIDTH, Config, sum_bits
 from flexnm_rtl.divider import SerialDivider
 from flexnm_rtl.serial_multiplier import SerialMultiplier
 from flexnm_rtl.square_root import SerialSquareRoot
@@ -17,7 +17,7 @@ from flexnm_rtl.square_root import SerialSquareRoot
 
 def value_sum_width(cfg: Config) -> int:
     """Bits of the signed sum of a token's values."""
-    return (cfg.k_max << (cfg.value_width - 1)).bit_length() + 1
+    return sum_bits(cfg.k_max, cfg.value_width)
 
 
 def square_sum_width(cfg: Config) -> int:
@@ -49,15 +49,15 @@ class TokenVariance(wiring.Component):
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        sum_bits, square_bits = value_sum_width(cfg) - 1, square_sum_width(cfg)
+        magnitude_bits, square_bits = value_sum_width(cfg) - 1, square_sum_width(cfg)
         variance_bits = (cfg.k_max**2 << (2 * cfg.value_width - 2)).bit_length()
-        self.multiplier = SerialMultiplier(sum_bits, max(square_bits, sum_bits))
+        self.multiplier = SerialMultiplier(magnitude_bits, max(square_bits, magnitude_bits))
         self.divider = SerialDivider(variance_bits + 2 * GAIN_FRACTION, variance_bits, 2 * GAIN_WIDTH)
         self.root = SerialSquareRoot(2 * GAIN_WIDTH)
         # Each unit starts a cycle after the one before it is done.
         self.latency = 4 * (self.multiplier.latency + 1) + self.divider.latency + self.root.latency + 3
         sides = ("before", "after")
-        sums = {f"{side}_sum": In(signed(sum_bits + 1)) for side in sides}
+        sums = {f"{side}_sum": In(signed(magnitude_bits + 1)) for side in sides}
         squares = {f"{side}_squares": In(square_bits) for side in sides}
         handshake = {"start": In(1), "busy": Out(1), "done": Out(1), "nu": Out(GAIN_WIDTH)}
         super().__init__({**handshake, "channels": In(range(cfg.k_max + 1)), **sums, **squares})

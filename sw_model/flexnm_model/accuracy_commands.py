@@ -12,7 +12,7 @@ from flexnm_rtl.config import ConfigError
 from rich.console import Console
 from rich.table import Table
 
-from flexnm_model.commands import MODEL, TEXT, progress_bar
+from flexnm_model.commands import MODEL, TEXT, WINDOW, progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ DEFAULT_LIMIT = 200
 @click.option("--tasks", default="all", show_default=True, help="Tasks, commas between them; none: perplexity only.")
 @click.option("--limit", default=DEFAULT_LIMIT, show_default=True, help="Documents a task, evenly spread; 0: all.")
 @click.option("--windows", default=16, show_default=True, help="Windows of text, from its start; 0: no perplexity.")
-@click.option("--window", default=512, show_default=True, help="Tokens in a window.")
+@WINDOW
 @TEXT
 @click.option("--parameters", metavar="FILES", help="Calibrated or trained tensors [default: calibrate what is needed]")
 @click.option("--out", default="build/accuracy", show_default=True, metavar="DIR", help="Folder for the report.")

@@ -61,9 +61,7 @@ def code_key(integer: bool) -> str:
     integer: for methods with @int8; the others do not depend on the integer model.
     """
     skipped = set() if integer else {"methods/integer.py", "integer_linear.py"}
-    waiting = [
-        _PACKAGE / name for name in ("methods/sparsify.py", "perplexity.py", "tasks/score.py", "tasks/formats.py")
-    ]
+    waiting = [_PACKAGE / name for name in _ROOTS]
     trees: dict[str, str] = {}
     while waiting:
         file = waiting.pop()

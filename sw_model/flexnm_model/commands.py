@@ -20,6 +20,17 @@ MODEL = click.option(
     "--model", metavar="PATH", help="GGUF file or Hugging Face folder [default: SmolLM2-135M-Instruct]"
 )
 TEXT = click.option("--text", metavar="FILE", help="UTF-8 text file [default: 2 MB of Wikipedia]")
+WINDOW = click.option("--window", default=512, show_default=True, help="Tokens in a window.")
+SKIP = click.option(
+    "--skip", default=64, show_default=True, help="Windows at the start of the text left to measurements."
+)
+
+
+def result_file(file: str, what: str) -> None:
+    """Make the folder of a result, before minutes of work. Raises ConfigError if ``file`` is a folder itself."""
+    if Path(file).is_dir():
+        raise ConfigError(f"{file} is a folder: name a file for the {what}")
+    Path(file).absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
 def progress_bar() -> Progress:
@@ -39,7 +50,7 @@ def _writable(file: str | None) -> Path | None:
 @MODEL
 @TEXT
 @click.option("--windows", default=16, show_default=True, help="Windows of text, from its start.")
-@click.option("--window", default=512, show_default=True, help="Tokens in a window.")
+@WINDOW
 @click.option("--patterns", default="16:32,8:16,4:8,2:4", show_default=True, help="N:M patterns to prune to.")
 @click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
 def ppl(model: str | None, text: str | None, windows: int, window: int, patterns: str, json_file: str | None) -> None:

@@ -26,7 +26,12 @@ GROUPS = (4, 8, 16, 32)
 
 def possible(x: torch.Tensor, m: int) -> bool:
     """Whether ``prune`` can take ``x``: 16-bit floats on CUDA, M one of ``GROUPS``, and Triton installed."""
-    return x.is_cuda and x.dtype in _INFINITY and m in GROUPS and importlib.util.find_spec("triton") is not None
+    return x.is_cuda and x.dtype in _INFINITY and m in GROUPS and _triton_there()
+
+
+@functools.cache
+def _triton_there() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def prune(x: torch.Tensor, n: int, m: int) -> torch.Tensor:

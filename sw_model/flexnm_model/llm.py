@@ -74,6 +74,19 @@ def _packaged(model: str | None) -> Packaged | None:
     return None if Path(model).exists() else PACKAGED.get(model)
 
 
+@contextlib.contextmanager
+def frozen(model: torch.nn.Module) -> Iterator[None]:
+    """No gradients for the model's own weights inside the block."""
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
 def _existing(model: str) -> Path:
     path = Path(model)
     if not path.exists():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from flexnm_rtl.config import ConfigError
 from rich.console import Console
 from rich.table import Table
 
-from flexnm_model.commands import MODEL, TEXT, progress_bar
+from flexnm_model.commands import MODEL, SKIP, TEXT, WINDOW, progress_bar, result_file
 
 if TYPE_CHECKING:
     from flexnm_model.methods import Parameters
@@ -20,8 +18,8 @@ if TYPE_CHECKING:
 @MODEL
 @TEXT
 @click.option("--windows", default=32, show_default=True, help="Windows of text to calibrate and train on.")
-@click.option("--window", default=512, show_default=True, help="Tokens in a window.")
-@click.option("--skip", default=64, show_default=True, help="Windows at the start of the text left to measurements.")
+@WINDOW
+@SKIP
 @click.option("--train", metavar="METHOD", help="Also make what this method learns or fits, such as 8:16+refit+ls.")
 @click.option("--steps", default=64, show_default=True, help="Training: windows, again from the first if need be.")
 @click.option("--rate", default=0.03, show_default=True, help="Training: Adam's rate, of the size of each tensor.")
@@ -51,9 +49,7 @@ def calibrate(
     from flexnm_model.methods.prepare import Source, check_preparable, prepared
     from flexnm_model.methods.train import Recipe
 
-    if Path(out).is_dir():
-        raise ConfigError(f"{out} is a folder: name a file for the parameters")
-    Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
+    result_file(out, "parameters")
     source, recipe = Source(text, windows, window, skip), Recipe(steps, rate, seed)
     method = None if train is None else check_preparable(Method.parse(train))
     start = None if parameters is None else Parameters.load(parameters, model=model_key(model))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from flexnm_rtl.config import Config, ConfigError
+from flexnm_rtl.config import Config
 from flexnm_rtl.presets import preset
 from rich.console import Console
 from rich.table import Table
 
-from flexnm_model.commands import MODEL, TEXT, progress_bar
+from flexnm_model.commands import MODEL, SKIP, TEXT, WINDOW, progress_bar, result_file
 
 if TYPE_CHECKING:
     from flexnm_model.methods.plan import Plan
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 @MODEL
 @TEXT
 @click.option("--windows", default=8, show_default=True, help="Windows of text to measure on.")
-@click.option("--window", default=512, show_default=True, help="Tokens in a window.")
-@click.option("--skip", default=64, show_default=True, help="Windows at the start of the text left to measurements.")
+@WINDOW
+@SKIP
 @click.option("--average", default="8:16", show_default=True, metavar="N:M", help="The budget: N:M in all layers.")
 @click.option(
     "--budget", default="macs", show_default=True, help="What is counted: macs, cycles (linear engine), bytes (decode)."
@@ -62,14 +61,12 @@ def plan(
     from flexnm_model.methods.planning import planned
     from flexnm_model.methods.prepare import Source
 
-    if Path(out).is_dir():
-        raise ConfigError(f"{out} is a folder: name a file for the plan")
     blocks = parse_blocks(average)
     given = {"rows": rows, "cols": cols, "lanes": lanes, "bus_width": bus_width}
     engine = _engine(preset_name, blocks.n, blocks.m, given) if budget != "macs" else Config()
     counted = Budget(budget, engine, tokens)
     source = Source(text, windows, window, skip)
-    Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
+    result_file(out, "plan")
     with progress_bar() as progress:
         task = progress.add_task("sensitivity", total=windows)
         result = planned(

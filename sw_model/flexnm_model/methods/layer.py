@@ -155,8 +155,8 @@ class SparseLinear(torch.nn.Module):
         if pruned.gain is not None:
             y = y * pruned.gain
         if self.stage.shift is not None:
-            back = torch.nn.functional.linear(self.stage.shift, self.weight)
-            y = y + (back if self._constant is None else self._constant)
+            constant = self._constant
+            y = y + (torch.nn.functional.linear(self.stage.shift, self.weight) if constant is None else constant)
         if pruned.token is not None and self._rowsum is not None:
             y = y + pruned.token * self._rowsum
         learned = dict(self.learned.items())

@@ -26,7 +26,7 @@ import torch
 from flexnm_rtl.config import ConfigError
 
 from flexnm_model.cache import cache_dir, digest, replacing
-from flexnm_model.llm import decoder_linears
+from flexnm_model.llm import decoder_linears, frozen
 from flexnm_model.methods.patterns import Blocks
 from flexnm_model.methods.plan import shared_inputs
 from flexnm_model.select import check_pattern, pad_channels
@@ -136,19 +136,14 @@ def _frozen_inputs(model: torch.nn.Module) -> Iterator[dict[Group, torch.Tensor]
         return hook
 
     embedding: torch.nn.Module = model.get_input_embeddings()  # type: ignore[operator]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     handles = [linears[group[0]].register_forward_pre_hook(tap(group)) for group in shared_inputs(linears)]
     handles.append(embedding.register_forward_hook(lambda module, args, out: out.detach().requires_grad_()))
     try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        with torch.enable_grad():
+        with frozen(model), torch.enable_grad():
             yield inputs
     finally:
         for handle in handles:
             handle.remove()
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 class _Store:

@@ -6,10 +6,9 @@ tokens, a window of text a step. Weights stay as they are, and the selection mas
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from flexnm_rtl.config import ConfigError
 
 from flexnm_model.cache import digest, replacing
-from flexnm_model.llm import decoder_linears
+from flexnm_model.llm import decoder_linears, frozen
 from flexnm_model.methods.layer import SparseLinear, check_tensors, scaled
 from flexnm_model.methods.parameters import Parameters
 from flexnm_model.methods.sparsify import Sparsified, sparsify
@@ -86,7 +85,7 @@ def train(
     if not windows and recipe.steps:
         raise ConfigError("nothing to train on: at least one window is needed")
     begin = initial(model, method, parameters)
-    with _frozen(model), sparsify(model, method, parameters=begin, train=True) as sparse:
+    with frozen(model), sparsify(model, method, parameters=begin, train=True) as sparse:
         run = _Training(model, sparse, windows, recipe)
         run.resume(state)
         while run.step < recipe.steps:
@@ -182,16 +181,3 @@ def _size(initial: torch.Tensor) -> float:
     """What the rate is relative to: the root mean square of the initial values."""
     # Of those that start at 0, a is relative to 1 and b to outputs of size 1 or more: a tenth of that.
     return float(initial.float().square().mean().sqrt()) or 0.1
-
-
-@contextlib.contextmanager
-def _frozen(model: torch.nn.Module) -> Iterator[None]:
-    """No gradients for the model's own weights inside the block."""
-    flags = [(p, p.requires_grad) for p in model.parameters()]
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
