@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from operator import or_
+from itertools import combinations
+from operator import or_, xor
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -18,6 +19,20 @@ def magnitude(x: Any) -> Value:
     return Mux(x[-1], -bits, bits)[: len(bits)]
 
 
+def at_least(m: Module, a: Any, b: Any, name: str) -> Value:
+    """``a >= b`` of unsigned values of one width, as a chain of majority gates from the lowest bit up.
+
+    The carry chain of ``a - b``: one three-input majority a bit. Standard cells have that gate, and mapping keeps the
+    chain where it would expand a subtraction into a wider prefix adder.
+    """
+    holds: Value = Const(1, 1)
+    for k, (x, y) in enumerate(zip(Value.cast(a), Value.cast(b), strict=True)):
+        step = Signal(name=f"{name}_{k}")
+        m.d.comb += step.eq((x & ~y) | (holds & (x | ~y)))
+        holds = step
+    return holds
+
+
 def balanced_sum(terms: Any) -> Value:
     """The exact sum of values, one at least: a balanced adder tree."""
     level = [Value.cast(term) for term in terms]
@@ -26,9 +41,41 @@ def balanced_sum(terms: Any) -> Value:
     return level[0]
 
 
-def popcount(bits: Any) -> Value:
-    """Number of set bits of a value or a list of one-bit values, in just enough bits."""
-    return balanced_sum(bits)[: bits_for(len(bits) + 1)] if len(bits) else Const(0, 1)
+def column_sum(m: Module, columns: Sequence[Sequence[Any]], name: str) -> Value:
+    """The sum of ``bit << k`` over all bits of ``columns[k]``, modulo ``2**len(columns)``, unsigned.
+
+    A tree of full adders that takes the earliest bits of a column first (Wallace 1964, Dadda 1965): for many one-bit
+    terms it is smaller and faster than a tree of adders.
+    """
+    pending: list[list[tuple[int, Value]]] = [[(0, Value.cast(bit)) for bit in column] for column in columns]
+
+    def named(value: Value, k: int, index: int, kind: str) -> Value:
+        signal = Signal(name=f"{name}_{kind}{k}_{index}")
+        m.d.comb += signal.eq(value)
+        return signal
+
+    result: list[Value] = []
+    for k, column in enumerate(pending):
+        index = 0
+        while len(column) > 1:
+            column.sort(key=lambda item: item[0])
+            taken, column[:] = column[:3], column[3:]
+            bits = [bit for _, bit in taken]
+            level = 1 + max(time for time, _ in taken)
+            column.append((level, named(reduce(xor, bits), k, index, "sum")))
+            if k + 1 < len(pending):
+                carry = any_of([a & b for a, b in combinations(bits, 2)])
+                pending[k + 1].append((level, named(carry, k, index, "carry")))
+            index += 1
+        result.append(column[0][1] if column else Const(0, 1))
+    return Cat(result)
+
+
+def count_columns(bits: Sequence[Any], start: Any) -> list[list[Value]]:
+    """What ``column_sum`` adds for the number of set bits plus ``start``, as wide as ``start``."""
+    columns = [[bit] for bit in Value.cast(start)]
+    columns[0] += [Value.cast(bit) for bit in bits]
+    return columns
 
 
 def prefix_counts(m: Module, bits: Any, name: str) -> list[Signal]:

@@ -45,13 +45,19 @@ class Metadata(enum.StrEnum):
 
     BITMASK = "bitmask"
     INDEX = "index"
+    ENUMERATIVE = "enumerative"
 
 
 class Selector(enum.StrEnum):
-    """Hardware algorithm of the selection. All of them compute the same mask."""
+    """Hardware algorithm of the selection. All of them compute the same mask (docs/selection.md compares them).
+
+    ``rank``: comparator matrix, ranks in the same cycle. ``rank2``: likewise with a register after the comparators,
+    for FPGAs and wide scores. ``radix``: threshold search, two bits of the score a cycle.
+    """
 
     AUTO = "auto"
     RANK = "rank"
+    RANK2 = "rank2"
     RADIX = "radix"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from amaranth.hdl import Const, Value, unsigned
@@ -13,6 +15,9 @@ from flexnm_rtl.config import Config, Selector, bits_for
 RANK_MAX_GROUP = 16
 """Largest M for which ``auto`` takes the comparator matrix, whose size grows with M squared."""
 
+RANK_MAX_WIDTH = 8
+"""Widest score for which ``auto`` compares and counts in one cycle."""
+
 
 class SelectorBase(wiring.Component):
     """Picks exactly ``n_keep`` of ``m_group`` unsigned scores: the largest, the lower channel first among equals.
@@ -20,14 +25,25 @@ class SelectorBase(wiring.Component):
     ``scores``: M unsigned scores of ``score_width`` bits, channel 0 lowest. ``enable``: one bit per register stage;
     bit k loads stage k. ``mask``: bit i set when channel i is kept, from a register, ``latency`` enables later.
     A block takes one cycle per stage, and a new one can enter in every cycle. ``runtime_n``: how many are kept is the
-    port ``n``, 1 .. M, which must not change while blocks are under way; ``n_keep`` is then not used.
+    port ``n``, 1 .. M, which must not change while blocks are under way; ``n_keep`` is then not used. ``score_max``:
+    no score is larger (default: any number of ``score_width`` bits); saves hardware.
     """
 
-    def __init__(self, n_keep: int, m_group: int, score_width: int, *, latency: int, runtime_n: bool = False) -> None:
+    def __init__(
+        self,
+        n_keep: int,
+        m_group: int,
+        score_width: int,
+        *,
+        latency: int,
+        score_max: int | None = None,
+        runtime_n: bool = False,
+    ) -> None:
         self.n_keep = n_keep
         self.runtime_n = runtime_n
         self.m_group = m_group
         self.score_width = score_width
+        self.score_max = (1 << score_width) - 1 if score_max is None else score_max
         self.latency = latency
         ports: dict[str, Any] = {"n": In(range(m_group + 1))} if runtime_n else {}
         super().__init__(
@@ -45,10 +61,12 @@ class SelectorBase(wiring.Component):
 
 
 def resolve_selector(cfg: Config) -> Selector:
-    """The selector the generator builds: the configured one, or the choice of ``auto`` by M."""
+    """The selector the generator builds: the configured one, or the choice of ``auto`` by M and the score's width."""
     if cfg.selector is not Selector.AUTO:
         return cfg.selector
-    return Selector.RANK if cfg.m_group <= RANK_MAX_GROUP else Selector.RADIX
+    if cfg.m_group > RANK_MAX_GROUP:
+        return Selector.RADIX
+    return Selector.RANK if cfg.score_width <= RANK_MAX_WIDTH else Selector.RANK2
 
 
 def make_selector(cfg: Config, *, runtime_n: bool = False) -> SelectorBase:
@@ -56,8 +74,10 @@ def make_selector(cfg: Config, *, runtime_n: bool = False) -> SelectorBase:
     from flexnm_rtl.select_radix import RadixSelector
     from flexnm_rtl.select_rank import RankSelector
 
-    kinds: dict[Selector, type[RankSelector] | type[RadixSelector]] = {
+    kinds: dict[Selector, Callable[..., SelectorBase]] = {
         Selector.RANK: RankSelector,
+        Selector.RANK2: partial(RankSelector, split=True),
         Selector.RADIX: RadixSelector,
     }
-    return kinds[resolve_selector(cfg)](cfg.n_keep, cfg.m_group, cfg.score_width, runtime_n=runtime_n)
+    build = kinds[resolve_selector(cfg)]
+    return build(cfg.n_keep, cfg.m_group, cfg.score_width, score_max=cfg.score_max, runtime_n=runtime_n)

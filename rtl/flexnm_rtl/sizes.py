@@ -5,6 +5,8 @@ Standard library only. What follows from a component's structure (latencies) is 
 
 from __future__ import annotations
 
+import math
+
 from flexnm_rtl.limits import (
     PARAMETER_BITS,
     ROW_SUM_WIDTH,
@@ -84,6 +86,14 @@ class Sizes:
         return self.value_width + growth[self.score_factor]
 
     @property
+    def score_max(self) -> int:
+        """Largest score: that of the most negative value, with the largest factor."""
+        largest = 1 << (self.value_width - 1)
+        if self.score_factor is ScoreFactor.MULTIPLY:
+            return largest * ((1 << self.factor_width) - 1)
+        return largest << (self.score_width - self.value_width)
+
+    @property
     def index_width(self) -> int:
         """Bits of a channel index inside a block."""
         return bits_for(self.m_group)
@@ -91,6 +101,8 @@ class Sizes:
     @property
     def metadata_width(self) -> int:
         """Bits of metadata in one compressed block."""
+        if self.metadata is Metadata.ENUMERATIVE:
+            return bits_for(math.comb(self.m_group, self.n_keep))
         return self.m_group if self.metadata is Metadata.BITMASK else self.n_keep * self.index_width
 
     @property

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from amaranth.hdl import Cat, Module, Signal, Value, signed
-from flexnm_rtl.arith import any_of, gate, magnitude, pick, popcount, prefix_counts, shift_up
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from flexnm_rtl.arith import any_of, column_sum, count_columns, gate, magnitude, pick, prefix_counts, shift_up
 from flexnm_rtl.config import bits_for
 from unit_tools import pack, simulate, unpack
 
@@ -42,14 +42,20 @@ def words(width: int) -> list[int]:
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 8, 9, 15, 16, 31, 32, 33])
-def test_popcount(width: int) -> None:
-    assert evaluate(lambda _, x: popcount(x), width, words(width)) == [w.bit_count() for w in words(width)]
-    assert len(popcount(Signal(width))) == bits_for(width + 1)
+@pytest.mark.parametrize("start", [0, 5, 63])
+def test_column_sum_counts_on_from_a_start(width: int, start: int) -> None:
+    def build(m: Module, x: Signal) -> Value:
+        return column_sum(m, count_columns(x, Const(start, 6)), "count")
+
+    assert evaluate(build, width, words(width)) == [(w.bit_count() + start) % 64 for w in words(width)]
 
 
-def test_popcount_of_a_list_and_of_nothing() -> None:
-    assert evaluate(lambda _, x: popcount([~x[0], x[1], x[0] & x[1]]), 2, range(4)) == [1, 0, 2, 2]
-    assert evaluate(lambda _, x: popcount(x[:0]), 2, range(4)) == [0] * 4
+def test_column_sum_weighs_columns_and_drops_what_overflows() -> None:
+    def build(m: Module, x: Signal) -> Value:
+        return column_sum(m, [list(x[:4]), [], list(x[4:])], "sum")
+
+    expected = [((w & 15).bit_count() + 4 * (w >> 4).bit_count()) % 8 for w in words(9)]
+    assert evaluate(build, 9, words(9)) == expected
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 8, 16, 31, 32])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from flexnm_model.reference import select
 from flexnm_rtl.config import Config, Selector
 from flexnm_rtl.select_radix import RadixSelector
 from flexnm_rtl.select_rank import RankSelector
-from flexnm_rtl.selection import RANK_MAX_GROUP, SelectorBase, make_selector, resolve_selector
+from flexnm_rtl.selection import RANK_MAX_GROUP, RANK_MAX_WIDTH, SelectorBase, make_selector, resolve_selector
 from unit_tools import pack, simulate
 
-KINDS = [RankSelector, RadixSelector]
+KINDS = [RankSelector, partial(RankSelector, split=True), RadixSelector]
 PATTERNS = [(1, 2), (2, 2), (2, 3), (2, 4), (3, 5), (7, 7), (4, 8), (5, 11), (8, 16), (5, 17)]
 WIDE = [(1, 32), (16, 32), (31, 32), (32, 32), (30, 31)]
 Block = Sequence[int]
@@ -100,6 +101,15 @@ def test_selects_as_the_reference_up_to_m_32(kind: Any, n: int, m: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("score_max", [128, 200, 0b101_1000, 192, 64, 3])
+def test_scores_up_to_a_known_maximum(kind: Any, score_max: int) -> None:
+    rng = random.Random(score_max)
+    few = [score_max, score_max - 1, score_max // 2, 0]
+    blocks = [[rng.choice(few) if k % 2 else rng.randint(0, score_max) for _ in range(9)] for k in range(80)]
+    assert masks_of(kind(4, 9, 8, score_max=score_max), blocks) == expected(blocks, 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_every_block_of_four_two_bit_scores(kind: Any, n: int) -> None:
     blocks = list(itertools.product(range(4), repeat=4))
@@ -115,10 +125,10 @@ def test_stages_loading_at_different_times_mix_no_blocks(kind: Any, width: int) 
 
 
 @pytest.mark.parametrize("n, m, width", [(5, 11, 7), (3, 13, 4), (8, 16, 8)])
-def test_both_algorithms_agree_and_keep_exactly_n(n: int, m: int, width: int) -> None:
+def test_all_algorithms_agree_and_keep_exactly_n(n: int, m: int, width: int) -> None:
     blocks = random_blocks(m, width, 500, seed=9)
-    rank, radix = (masks_of(kind(n, m, width), blocks) for kind in KINDS)
-    assert rank == radix
+    rank, *others = (masks_of(kind(n, m, width), blocks) for kind in KINDS)
+    assert others == [rank] * len(others)
     assert {mask.bit_count() for mask in rank} == {n}
 
 
@@ -180,3 +190,17 @@ def test_auto_takes_the_comparator_matrix_for_small_groups_only() -> None:
         assert built(cfg) is (RankSelector if kind is Selector.RANK else RadixSelector)
         assert built(cfg.replace(selector=Selector.RANK)) is RankSelector
         assert built(cfg.replace(selector=Selector.RADIX)) is RadixSelector
+
+
+def test_auto_registers_the_comparisons_of_wide_scores() -> None:
+    for width in (RANK_MAX_WIDTH, RANK_MAX_WIDTH + 1):
+        cfg = Config(act_width=width, weight_width=width)
+        assert resolve_selector(cfg) is (Selector.RANK if width == RANK_MAX_WIDTH else Selector.RANK2)
+        assert make_latency(cfg) == (1 if width == RANK_MAX_WIDTH else 2)
+        assert make_latency(cfg.replace(selector="rank2")) == 2
+
+
+def make_latency(cfg: Config) -> int:
+    selector = make_selector(cfg)
+    Fragment.get(selector, None)
+    return selector.latency
