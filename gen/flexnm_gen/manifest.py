@@ -48,6 +48,7 @@ _DERIVED = (
 _METADATA_TEXT = {
     Metadata.BITMASK: "bit i is set when channel i of the block is kept; bit 0 is the lowest channel",
     Metadata.INDEX: "one channel index per kept value, ascending; value 0 in the least significant bits",
+    Metadata.ENUMERATIVE: "rank of the block's mask: the sum of C(channel of value j, j + 1), unsigned",
 }
 
 

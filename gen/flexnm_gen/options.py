@@ -14,6 +14,7 @@ from flexnm_rtl.presets import DEFAULT_PRESET, preset
 _OPTIONS: list[tuple[str, str, type, str]] = [
     ("--n", "n_keep", int, "Channels kept of every M (N)."),
     ("--m", "m_group", int, "Channels in a block (M), 2 to 32."),
+    ("--flexible", "flexible", int, "1: any N of M = 4, 8, 16, 32 at run time, up to N and M."),
     ("--width", "width", int, "Bits of activations and weights, 4 to 16."),
     ("--weight-width", "weight_width", int, "Bits of weights, where they differ from --width."),
     ("--rows", "rows", int, "Rows of the MAC array: tokens at a time."),

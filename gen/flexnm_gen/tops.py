@@ -23,7 +23,8 @@ UNITS = "units"
 
 def _codec_name(cfg: Config) -> str:
     fraction = f"f{cfg.fraction_bits}" if cfg.fraction_bits else ""
-    return f"n{cfg.n_keep}m{cfg.m_group}_a{cfg.act_width}{fraction}_{cfg.metadata.value}"
+    flexible = "flex" if cfg.flexible else ""
+    return f"{flexible}n{cfg.n_keep}m{cfg.m_group}_a{cfg.act_width}{fraction}_{cfg.metadata.value}"
 
 
 def _compressor_name(cfg: Config) -> str:

@@ -10,13 +10,15 @@ from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.arith import gate
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import GAIN_WIDTH, Config, ScoreFactor, bits_for, ceil_div
+from flexnm_rtl.config import GAIN_WIDTH, Config, Metadata, ScoreFactor, bits_for, ceil_div
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.engine_layouts import act_beat
+from flexnm_rtl.enumerative import RankDecoder, decoder_stages, unranked
 from flexnm_rtl.group_buffer import GroupBuffer
-from flexnm_rtl.layouts import block
+from flexnm_rtl.layouts import block, pattern_port
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packet_guard import PacketGuard
+from flexnm_rtl.pipeline import delay
 from flexnm_rtl.preparation import Preparation
 from flexnm_rtl.sharing import add_shared
 from flexnm_rtl.variance_meter import VarianceMeter
@@ -35,8 +37,8 @@ class ActLoader(wiring.Component):
     group, groups. ``tokens``, ``channels``, ``dense``, ``compressed``: the job, stable from ``start`` on. Channels
     beyond ``channels`` count as padding. Writes: ``bank`` (tokens of a beat), ``addr``, ``data``; ``filled``: entries
     that are complete. Takes a beat a cycle, in dense mode one in ``dense_beats``. ``short``, ``long``, ``abort``: see
-    ``PacketGuard``. ``factors``, ``static_shift``, ``token_shift``, ``variance``: modes, in a design that has them, and
-    the ports of ``Preparation``, ``GroupBuffer`` (``mean`` of ``mean_token`` with ``mean_valid``) and ``VarianceMeter``
+    ``PacketGuard``. ``pattern``: see ``Compressor``. ``factors``, ``static_shift``, ``token_shift``, ``variance``:
+    modes, in a design that has them, and the ports of ``Preparation``, ``GroupBuffer`` (``mean`` of ``mean_token`` with ``mean_valid``) and ``VarianceMeter``
     (``gain`` of ``gain_token`` with ``gain_valid``) that go with them.
     """
 
@@ -48,6 +50,7 @@ class ActLoader(wiring.Component):
         self.guard = PacketGuard(act_beat(cfg))
         super().__init__(
             self._method_ports(cfg)
+            | pattern_port(cfg)
             | {
                 "i": In(self.guard.i.signature.flip()),
                 "start": In(1),
@@ -59,7 +62,7 @@ class ActLoader(wiring.Component):
                 "write": Out(1),
                 "bank": Out(bits_for(self.chunks)),
                 "addr": Out(bits_for(self.depth)),
-                "data": Out(cfg.act_ports * block(cfg).size),
+                "data": Out(cfg.act_ports * block(unranked(cfg)).size),
                 "filled": Out(range(self.depth + 1)),
                 "short": Out(1),
                 "long": Out(1),
@@ -148,24 +151,27 @@ class ActLoader(wiring.Component):
         compressors = []
         valid: Value = Value.cast(0)
         hold: Value = Value.cast(0)
+        stored = unranked(self.cfg)
+        given, given_valid = self._given(m, platform, o)
         meter = self._meter(m, o)
         waiting = meter.hold if meter is not None else Const(0)
         for port in range(self.cfg.act_ports):
-            compressor = add_shared(m, platform, "compressor", f"compressor_{port}", lambda: Compressor(self.cfg))
-            splitter = add_shared(m, platform, "splitter", f"splitter_{port}", lambda: DenseSplitter(self.cfg))
+            compressor = add_shared(m, platform, "compressor", f"compressor_{port}", lambda: Compressor(stored))
+            splitter = add_shared(m, platform, "splitter", f"splitter_{port}", lambda: DenseSplitter(stored))
             sparse = ~self.dense & ~self.compressed & ~waiting
             for unit, chosen in ((compressor, sparse), (splitter, self.dense)):
                 self._feed(m, unit, o, port, o.valid & chosen)
             if self.cfg.score_factor is not ScoreFactor.NONE:
                 m.d.comb += compressor.i.p.factors.eq(o.p.factors)
+            if self.cfg.flexible:
+                m.d.comb += compressor.pattern.eq(self.pattern)
             compressors.append(compressor)
-            packed = Value.cast(o.p.slots[port].compressed)
-            chosen_block = Mux(self.compressed, packed, Value.cast(compressor.o.p.block))
+            chosen_block = Mux(self.compressed, given[port], Value.cast(compressor.o.p.block))
             blocks.append(Mux(self.dense, Value.cast(splitter.o.p.block), chosen_block))
             if port == 0:
                 ready = Mux(self.compressed, 1, compressor.i.ready & ~waiting)
                 m.d.comb += o.ready.eq(Mux(self.dense, splitter.i.ready, ready))
-                valid = Mux(self.dense, splitter.o.valid, Mux(self.compressed, o.valid, compressor.o.valid))
+                valid = Mux(self.dense, splitter.o.valid, Mux(self.compressed, given_valid, compressor.o.valid))
                 hold = self.dense & splitter.o.p.hold
         if meter is not None:
             m.d.comb += [
@@ -173,6 +179,23 @@ class ActLoader(wiring.Component):
                 Value.cast(meter.after).eq(Cat(Value.cast(c.o.p.block["values"]) for c in compressors)),
             ]
         return blocks, valid, hold
+
+    def _given(self, m: Module, platform: object, o: stream.Interface) -> tuple[list[Value], Value]:
+        """Blocks that arrive compressed, with bitmasks in the place of ranks, and whether they are there."""
+        cfg = self.cfg
+        blocks = [o.p.slots[port].compressed for port in range(cfg.act_ports)]
+        if cfg.metadata is not Metadata.ENUMERATIVE:
+            return [Value.cast(given) for given in blocks], o.valid
+        latency = len(decoder_stages(cfg))
+        always = Const((1 << latency) - 1, latency)  # the memory takes a block in every cycle
+        there = Signal(latency)
+        m.d.sync += there.eq(Mux(self.start, 0, Cat(o.valid, there)))
+        decoded: list[Value] = []
+        for port, given in enumerate(blocks):
+            decoder = add_shared(m, platform, "rank_decoder", f"rank_decoder_{port}", lambda: RankDecoder(cfg))
+            m.d.comb += [decoder.word.eq(given.metadata), decoder.enable.eq(always)]
+            decoded.append(Cat(delay(m, always, Value.cast(given["values"]), f"given_{port}"), decoder.mask))
+        return decoded, there[-1]
 
     def _meter(self, m: Module, o: stream.Interface) -> VarianceMeter | None:
         """What measures variances, connected to the values before their selection."""

@@ -12,7 +12,7 @@ from flexnm_rtl import layouts
 from flexnm_rtl.arith import gate, magnitude, shift_up
 from flexnm_rtl.config import Config, ScoreFactor
 from flexnm_rtl.pipeline import StageControl, delay
-from flexnm_rtl.selection import make_selector
+from flexnm_rtl.selection import make_flexible, make_selector
 
 
 class BlockSelection(wiring.Component):
@@ -22,7 +22,8 @@ class BlockSelection(wiring.Component):
     shifted left by it.
     ``i``: stream of ``layouts.scored_in``. Channels whose ``keep`` bit is clear count as 0; being the highest ones of
     the block they lose every tie, so padding is never kept before a real channel. ``o``: stream of
-    ``layouts.marked``: the values, not pruned, and the mask. ``runtime_n``: N is the port ``n``, 1 .. M, stable while
+    ``layouts.marked``: the values, not pruned, and the mask. ``pattern``: in a flexible design, N and the blocks' size
+    (``layouts.pattern``), stable while blocks are under way. ``runtime_n``: N is the port ``n``, 1 .. M, stable while
     blocks are under way. Throughput: a block a cycle. Latency: ``latency`` cycles (magnitudes 1, factors 1 where there
     are any, selection).
     """
@@ -30,14 +31,16 @@ class BlockSelection(wiring.Component):
     def __init__(self, cfg: Config, *, runtime_n: bool = False) -> None:
         self.cfg = cfg
         self.runtime_n = runtime_n
-        self.selector = make_selector(cfg, runtime_n=runtime_n)
+        self.selector = make_flexible(cfg) if cfg.flexible else make_selector(cfg, runtime_n=runtime_n)
         self.score_stages = 1 if cfg.score_factor is ScoreFactor.NONE else 2
         self.latency = self.score_stages + self.selector.latency
         ports: dict[str, Any] = {
             "i": In(stream.Signature(layouts.scored_in(cfg))),
             "o": Out(stream.Signature(layouts.marked(cfg))),
         }
-        super().__init__(ports | ({"n": In(range(cfg.m_group + 1))} if runtime_n else {}))
+        super().__init__(
+            ports | ({"n": In(range(cfg.m_group + 1))} if runtime_n else {}) | layouts.pattern_port(cfg),
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -53,6 +56,8 @@ class BlockSelection(wiring.Component):
         ]
         if self.runtime_n:
             m.d.comb += selector.n.eq(self.n)
+        if cfg.flexible:
+            m.d.comb += [selector.n.eq(self.pattern.n), selector.level.eq(self.pattern.level)]
         self._score(m, control.enable)
         dense = Signal(cfg.m_group * cfg.value_width)
         m.d.comb += dense.eq(Cat(gate(keep, value) for keep, value in zip(self.i.p.keep, self.i.p.values, strict=True)))

@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 from flexnm_rtl import layouts
 from flexnm_rtl.arith import any_of, gate
 from flexnm_rtl.block_selection import BlockSelection
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import Config, Metadata
+from flexnm_rtl.enumerative import RankEncoder
 from flexnm_rtl.pipeline import StageControl, delay
 from flexnm_rtl.positions import metadata_of, one_hot_sources
 
@@ -18,28 +19,34 @@ class Compressor(wiring.Component):
     """Keeps exactly N of every M channels; the rule is that of ``BlockSelection``.
 
     ``i``: stream of ``layouts.scored_in``. ``o``: stream of ``layouts.compressed``: kept values in ascending channel
-    order, metadata, ``last``. Throughput: a block a cycle. Latency: ``latency`` cycles from the transfer at ``i`` to
-    ``valid`` at ``o`` (selection, compaction 1).
+    order, metadata, ``last``. ``pattern``: see ``BlockSelection``; where fewer than N values are kept, zeros fill up.
+    Throughput: a block a cycle. Latency: ``latency`` cycles from the transfer at ``i`` to
+    ``valid`` at ``o`` (selection, compaction 1; with ranks as metadata the stages of ``RankEncoder`` in its place).
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.selection = BlockSelection(cfg)
-        self.latency = self.selection.latency + 1
+        self.encoder = RankEncoder(cfg) if cfg.metadata is Metadata.ENUMERATIVE else None
+        self.depth = self.encoder.latency if self.encoder else 1
+        self.latency = self.selection.latency + self.depth
         super().__init__(
             {
                 "i": In(stream.Signature(layouts.scored_in(cfg))),
                 "o": Out(stream.Signature(layouts.compressed(cfg))),
             }
+            | layouts.pattern_port(cfg)
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
         m.submodules.selection = selection = self.selection
-        m.submodules.control = control = StageControl(1)
+        m.submodules.control = control = StageControl(self.depth)
         wiring.connect(m, wiring.flipped(self.i), selection.i)
         marked = selection.o
+        if cfg.flexible:
+            m.d.comb += selection.pattern.eq(self.pattern)
         m.d.comb += [
             control.i_valid.eq(marked.valid),
             marked.ready.eq(control.i_ready),
@@ -51,7 +58,12 @@ class Compressor(wiring.Component):
         values = [dense.word_select(i, cfg.value_width) for i in range(cfg.m_group)]
         kept = Cat(any_of([gate(hit, values[n + d]) for d, hit in enumerate(row)]) for n, row in enumerate(sources))
         m.d.comb += self.o.p.last.eq(delay(m, control.enable, marked.p.last, "last"))
-        for field, value in (("values", kept), ("metadata", metadata_of(cfg, marked.p.mask, sources))):
-            register = delay(m, control.enable, value, f"out_{field}")
-            m.d.comb += self.o.p.block[field].eq(register)
+        m.d.comb += self.o.p.block["values"].eq(delay(m, control.enable, kept, "out_values"))
+        if self.encoder:
+            m.submodules.encoder = encoder = self.encoder
+            m.d.comb += [encoder.mask.eq(marked.p.mask), encoder.enable.eq(control.enable)]
+            metadata = encoder.word
+        else:
+            metadata = delay(m, control.enable, metadata_of(cfg, marked.p.mask, sources), "out_metadata")
+        m.d.comb += self.o.p.block.metadata.eq(metadata)
         return m

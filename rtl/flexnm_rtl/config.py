@@ -16,6 +16,7 @@ from flexnm_rtl.limits import (
     BUS_WIDTHS,
     CHANNEL_SHIFT_WIDTH,
     EXPONENT_WIDTH,
+    FLEXIBLE_GROUPS,
     GAIN_FRACTION,
     GAIN_WIDTH,
     MAX_ARRAY_SIDE,
@@ -52,6 +53,7 @@ __all__ = [
     "BUS_WIDTHS",
     "CHANNEL_SHIFT_WIDTH",
     "EXPONENT_WIDTH",
+    "FLEXIBLE_GROUPS",
     "GAIN_FRACTION",
     "GAIN_WIDTH",
     "MAX_ARRAY_SIDE",
@@ -84,6 +86,8 @@ class Config(Sizes):
     """An N:M activation-sparsity design.
 
     n_keep, m_group: N and M of the pattern: of every ``m_group`` consecutive channels exactly ``n_keep`` are kept.
+    flexible: the pattern is chosen at run time: any N of M = 4, 8, .. ``m_group`` channels, as long as the blocks of
+    ``m_group`` channels keep no more than ``n_keep`` in all; a unit takes ``m_group`` channels at a time.
     act_width: bits of a signed (two's complement) activation.
     weight_width: bits of a signed (two's complement) weight.
     rows, cols: processing elements for tokens and for outputs.
@@ -109,6 +113,7 @@ class Config(Sizes):
 
     n_keep: int = 8
     m_group: int = 16
+    flexible: bool = False
     act_width: int = 8
     weight_width: int = 8
     rows: int = 4
@@ -163,9 +168,24 @@ class Config(Sizes):
         require_int("OUTSTANDING", self.outstanding, 2, MAX_OUTSTANDING)
         require_int("ADDRESS_WIDTH", self.address_width, 16, 64)
         object.__setattr__(self, "metadata", member(Metadata, "METADATA", self.metadata))
+        object.__setattr__(self, "selector", member(Selector, "SELECTOR", self.selector))
         object.__setattr__(self, "score_factor", member(ScoreFactor, "SCORE_FACTOR", self.score_factor))
         self._check_methods()
-        object.__setattr__(self, "selector", member(Selector, "SELECTOR", self.selector))
+        self._check_flexible()
+
+    def _check_flexible(self) -> None:
+        require_choice("FLEXIBLE", int(self.flexible), (0, 1))
+        object.__setattr__(self, "flexible", bool(self.flexible))
+        if self.flexible:
+            require_choice("FLEXIBLE=1 with M", self.m_group, [m for m in FLEXIBLE_GROUPS if m > FLEXIBLE_GROUPS[0]])
+            require(
+                self.metadata is Metadata.BITMASK,
+                f"FLEXIBLE=1 with METADATA={self.metadata} is not possible: choose bitmask",
+            )
+            require(
+                self.selector in (Selector.AUTO, Selector.RADIX),
+                f"FLEXIBLE=1 with SELECTOR={self.selector} is not possible: choose auto or radix",
+            )
 
     def _check_methods(self) -> None:
         kind = self.score_factor

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from flexnm_rtl import layouts
 from flexnm_rtl.arith import any_of, gate, prefix_counts
 from flexnm_rtl.config import Config, Metadata
+from flexnm_rtl.enumerative import RankDecoder
 from flexnm_rtl.pipeline import StageControl, delay
 from flexnm_rtl.positions import positions_of_channel
 
@@ -17,14 +18,15 @@ class Decompressor(wiring.Component):
     """Puts the kept values of a compressed block back into their channels; dropped channels become 0.
 
     ``i``: stream of ``layouts.compressed``. ``o``: stream of ``layouts.dense_out``.
-    Metadata that no compressor emits (a bitmask without exactly N bits, indices not ascending) gives an unspecified
-    block, and nothing after it is affected. Throughput: a block a cycle. Latency: ``latency`` cycles.
+    Metadata that no compressor emits (a bitmask without exactly N bits, indices not ascending, a rank of C(M, N) or
+    more) gives an unspecified block, and nothing after it is affected. Throughput: a block a cycle.
+    Latency: ``latency`` cycles (input 1, ``RankDecoder`` with ranks as metadata, output 1).
     """
-
-    latency = 2
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
+        self.decoder = RankDecoder(cfg) if cfg.metadata is Metadata.ENUMERATIVE else None
+        self.latency = 2 + (self.decoder.latency if self.decoder else 0)
         super().__init__(
             {
                 "i": In(stream.Signature(layouts.compressed(cfg))),
@@ -42,14 +44,17 @@ class Decompressor(wiring.Component):
             self.o.valid.eq(control.o_valid),
             control.o_ready.eq(self.o.ready),
         ]
-        first = control.enable[:1]
-        values = delay(m, first, Value.cast(self.i.p.block.values), "values")
-        metadata = delay(m, first, self.i.p.block.metadata, "metadata")
+        values = delay(m, control.enable[:-1], Value.cast(self.i.p.block.values), "values")
+        metadata = delay(m, control.enable[:1], self.i.p.block.metadata, "metadata")
+        if self.decoder:
+            m.submodules.decoder = decoder = self.decoder
+            m.d.comb += [decoder.word.eq(metadata), decoder.enable.eq(control.enable[1:-1])]
+            metadata = decoder.mask
         last = delay(m, control.enable, self.i.p.last, "last")
 
         kept = [values.word_select(n, cfg.value_width) for n in range(cfg.n_keep)]
-        place = self._from_mask if cfg.metadata is Metadata.BITMASK else self._from_indices
-        restored = delay(m, control.enable[1:], Cat(place(m, metadata, kept)), "restored")
+        place = self._from_indices if cfg.metadata is Metadata.INDEX else self._from_mask
+        restored = delay(m, control.enable[-1:], Cat(place(m, metadata, kept)), "restored")
         m.d.comb += [Value.cast(self.o.p.values).eq(restored), self.o.p.last.eq(last)]
         return m
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -19,6 +21,8 @@ def beat_base(cfg: Config, beat: int) -> int:
 def beat_metadata(cfg: Config, beat: int) -> int:
     """Metadata of beat ``beat`` of a dense block: N consecutive channels from ``beat_base``."""
     base = beat_base(cfg, beat)
+    if cfg.metadata is Metadata.ENUMERATIVE:
+        return sum(math.comb(base + n, n + 1) for n in range(cfg.n_keep))
     if cfg.metadata is Metadata.BITMASK:
         return ((1 << cfg.n_keep) - 1) << base
     return sum((base + n) << (n * cfg.index_width) for n in range(cfg.n_keep))

@@ -7,7 +7,8 @@ complement, metadata is unsigned.
 from __future__ import annotations
 
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In
 
 from flexnm_rtl.config import Config, ScoreFactor
 
@@ -57,6 +58,16 @@ def dense_out(cfg: Config) -> data.StructLayout:
 def marked(cfg: Config) -> data.StructLayout:
     """A dense block with its selection: ``values``, ``mask`` (bit i set: channel i is kept), ``last``."""
     return data.StructLayout({"values": values(cfg), "mask": unsigned(cfg.m_group), "last": unsigned(1)})
+
+
+def pattern(cfg: Config) -> data.StructLayout:
+    """The pattern of a flexible unit: ``n`` channels of every block of ``FLEXIBLE_GROUPS[level]``."""
+    return data.StructLayout({"n": range(cfg.m_group + 1), "level": range(len(cfg.groups))})
+
+
+def pattern_port(cfg: Config) -> dict[str, wiring.Member]:
+    """The port ``pattern`` of the units of a flexible design, none in others."""
+    return {"pattern": In(pattern(cfg))} if cfg.flexible else {}
 
 
 def block(cfg: Config) -> data.StructLayout:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 MAX_GROUP = 32
+FLEXIBLE_GROUPS = (4, 8, 16, 32)
+"""Block sizes M that a flexible unit switches between, up to its own."""
 MIN_WIDTH, MAX_WIDTH = 4, 16
 MAX_ARRAY_SIDE = 256
 MAX_K = 1 << 20

@@ -11,6 +11,7 @@ from flexnm_rtl.axi import axi_lite, axi_stream
 from flexnm_rtl.banks import BankedMemory
 from flexnm_rtl.config import Config
 from flexnm_rtl.engine_layouts import act_beat, result_beat, weight_beat
+from flexnm_rtl.enumerative import unranked
 from flexnm_rtl.epilogue import Epilogue
 from flexnm_rtl.feeder import Feeder
 from flexnm_rtl.layouts import block
@@ -36,12 +37,12 @@ class LinearEngine(wiring.Component):
     tile are read once and used for all groups of ``rows`` tokens, while the next tile is loaded.
     A job takes ceil(T/rows) * ceil(O/cols) * ceil(K/M) * ``steps`` cycles (times ``dense_beats`` in dense mode) when
     the streams keep up, plus ``latency`` from the first operands to the first result of the first group and what the
-    last group's results take to leave.
+    last group's results take to leave. Ranks as metadata are those of the stream; inside, blocks have bitmasks.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.array = MacArray(cfg)
+        self.array = MacArray(unranked(cfg))
         self.latency = self.array.latency
         super().__init__(
             {
@@ -80,6 +81,8 @@ class LinearEngine(wiring.Component):
         self._parameters(m, weights, epilogue)
         if epilogue.corrected:
             self._tokens(m, registers, acts, epilogue)
+        if cfg.flexible:
+            m.d.comb += [acts.pattern.eq(registers.pattern), self.array.steps.eq(registers.steps)]
         self._count(m, registers, feeder)
         return m
 
@@ -97,7 +100,7 @@ class LinearEngine(wiring.Component):
     def _operands(self, m: Module, acts: ActLoader, weights: WeightLoader, feeder: Feeder) -> None:
         """Both memories between the loaders and the array."""
         cfg = self.cfg
-        act_bits = cfg.act_ports * block(cfg).size
+        act_bits = cfg.act_ports * block(unranked(cfg)).size
         weight_bits = cfg.weight_ports * cfg.m_group * cfg.weight_width
         m.submodules.act_memory = act_memory = BankedMemory(acts.chunks, act_bits, acts.depth)
         m.submodules.weight_memory = weight_memory = BankedMemory(weights.chunks, weight_bits, weights.depth)
@@ -186,6 +189,6 @@ class LinearEngine(wiring.Component):
             registers.count_wait_results.eq(idle & feeder.valid & ~feeder.ready),
         ]
         with m.If(taken):
-            m.d.sync += steps_left.eq(self.cfg.steps)
+            m.d.sync += steps_left.eq(registers.steps if self.cfg.flexible else self.cfg.steps)
         with m.Elif(steps_left != 0):
             m.d.sync += steps_left.eq(steps_left - 1)

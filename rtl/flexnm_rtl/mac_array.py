@@ -10,8 +10,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.drain import ResultDrain
+from flexnm_rtl.enumerative import unranked
+from flexnm_rtl.enumerative_acts import ActsDecoder
 from flexnm_rtl.operands import ShiftBank, offset_bank, value_bank, weight_bank
 from flexnm_rtl.positions import OffsetDecoder
 from flexnm_rtl.processing_element import ProcessingElement
@@ -24,18 +26,21 @@ class MacArray(wiring.Component):
 
     ``acts``: stream of ``layouts.array_acts``, one beat per block of channels. ``weights``: stream of
     ``layouts.array_weights``, one beat per block of channels, dense; a beat is taken together with the activation
-    beat it belongs to, the last one of them when ``hold`` repeats it. ``results``: stream of
-    ``layouts.array_results``, ``rows`` beats per token group, row 0 first.
+    beat it belongs to, the last one of them when ``hold`` repeats it; with ranks as metadata, once that one has passed
+    the ``ActsDecoder``. ``results``: stream of ``layouts.array_results``, ``rows`` beats per token group, row 0 first.
     Throughput: a beat every ``steps`` = N/lanes cycles, without a bubble between beats or token groups as long as
     results leave in time: a group needs ``rows + group_overhead`` cycles or more. Results leave while the next group
     runs. Latency: ``latency`` cycles from the transfer of a group's last activation beat to its first result.
     Dense mode: a dense block travels as ``Config.dense_beats`` beats of N channels each, all but the last with
-    ``hold`` (see ``dense_split.DenseSplitter``). All sums are exact for K <= k_max.
+    ``hold`` (see ``dense_split.DenseSplitter``). All sums are exact for K <= k_max. ``steps``: in a flexible
+    design, the cycles of a beat, 1 .. N/lanes, as many as its kept values need; stable while beats are there.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.latency = cfg.steps + ProcessingElement.latency + 1
+        self.decoder = ActsDecoder(cfg) if cfg.metadata is Metadata.ENUMERATIVE else None
+        before = self.decoder.latency if self.decoder else 0
+        self.latency = before + cfg.steps + ProcessingElement.latency + 1
         self.group_overhead = ProcessingElement.latency
         super().__init__(
             {
@@ -43,24 +48,30 @@ class MacArray(wiring.Component):
                 "weights": In(stream.Signature(layouts.array_weights(cfg))),
                 "results": Out(stream.Signature(layouts.array_results(cfg))),
             }
+            | ({"steps": In(range(cfg.steps + 1))} if cfg.flexible else {})
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.sequencer = seq = Sequencer(self.cfg.steps, ProcessingElement.latency)
+        acts = self._masked_acts(m)
+        m.submodules.sequencer = seq = Sequencer(
+            self.cfg.steps, ProcessingElement.latency, runtime_steps=self.cfg.flexible
+        )
+        if self.cfg.flexible:
+            m.d.comb += seq.steps.eq(self.steps)
         m.submodules.drain = drain = ResultDrain(self.cfg)
         m.d.comb += [
-            seq.acts_valid.eq(self.acts.valid),
-            self.acts.ready.eq(seq.acts_ready),
+            seq.acts_valid.eq(acts.valid),
+            acts.ready.eq(seq.acts_ready),
             seq.weights_valid.eq(self.weights.valid),
             self.weights.ready.eq(seq.weights_ready),
-            seq.hold.eq(self.acts.p.hold),
-            seq.last.eq(self.acts.p.last),
+            seq.hold.eq(acts.p.hold),
+            seq.last.eq(acts.p.last),
             seq.drained.eq(drain.finishing),
             drain.capture.eq(seq.capture),
         ]
         wiring.connect(m, drain.o, wiring.flipped(self.results))
-        rows = [self._row(m, platform, seq, r) for r in range(self.cfg.rows)]
+        rows = [self._row(m, platform, seq, acts, r) for r in range(self.cfg.rows)]
         cols = [self._bank(m, platform, seq, weight_bank, c, self.weights.p[c]) for c in range(self.cfg.cols)]
         for r, (values, offsets) in enumerate(rows):
             elements = [self._element(m, platform, seq, f"pe_{r}_{c}") for c in range(self.cfg.cols)]
@@ -73,10 +84,18 @@ class MacArray(wiring.Component):
             m.d.comb += drain.totals[r].eq(Cat(pe.total for pe in elements))
         return m
 
-    def _row(self, m: Module, platform: object, seq: Sequencer, r: int) -> tuple[Value, Value]:
+    def _masked_acts(self, m: Module) -> stream.Interface:
+        """The stream of activations, decoded where their metadata are ranks."""
+        if self.decoder is None:
+            return self.acts
+        m.submodules.decoder = self.decoder
+        wiring.connect(m, wiring.flipped(self.acts), self.decoder.i)
+        return self.decoder.o
+
+    def _row(self, m: Module, platform: object, seq: Sequencer, acts: stream.Interface, r: int) -> tuple[Value, Value]:
         """What the lanes of row ``r`` see: kept values and their offsets."""
-        block = self.acts.p.blocks[r]
-        decoder = add_shared(m, platform, "offsets", f"offsets_{r}", lambda: OffsetDecoder(self.cfg))
+        block = acts.p.blocks[r]
+        decoder = add_shared(m, platform, "offsets", f"offsets_{r}", lambda: OffsetDecoder(unranked(self.cfg)))
         m.d.comb += decoder.word.eq(block.metadata)
         return (
             self._bank(m, platform, seq, value_bank, r, block["values"]),

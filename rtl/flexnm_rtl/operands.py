@@ -40,9 +40,28 @@ class ShiftBank(wiring.Component):
         return m
 
 
+def visible_weights(cfg: Config) -> int:
+    """Weights of a block that the lanes of a processing element can reach."""
+    return min(cfg.m_group, cfg.lanes + cfg.window - 1)
+
+
+def one_hot_offsets(cfg: Config) -> bool:
+    """Whether a processing element gets its offsets decoded, one bit for each, and not as numbers.
+
+    With all lanes side by side, in standard cells: an and-or multiplexer is smaller than a tree, and the decoding is
+    done once for all outputs. With lanes in time, as in FPGAs, whose lookup tables make trees: numbers.
+    """
+    return cfg.lanes == cfg.n_keep and cfg.window > 1
+
+
+def offset_bits(cfg: Config) -> int:
+    """Bits of an offset as the processing elements get it."""
+    return cfg.window if one_hot_offsets(cfg) else cfg.offset_width
+
+
 def weight_bank(cfg: Config) -> ShiftBank:
     """The M weights of one output; the lanes see the first ``lanes + M - N``."""
-    return ShiftBank(cfg.m_group, cfg.weight_width, step=cfg.lanes, visible=cfg.lanes + cfg.window - 1)
+    return ShiftBank(cfg.m_group, cfg.weight_width, step=cfg.lanes, visible=visible_weights(cfg))
 
 
 def value_bank(cfg: Config) -> ShiftBank:
@@ -52,4 +71,4 @@ def value_bank(cfg: Config) -> ShiftBank:
 
 def offset_bank(cfg: Config) -> ShiftBank:
     """The offsets of the N kept values of one token; the lanes see the first ``lanes``."""
-    return ShiftBank(cfg.n_keep, cfg.offset_width, step=cfg.lanes, visible=cfg.lanes)
+    return ShiftBank(cfg.n_keep, offset_bits(cfg), step=cfg.lanes, visible=cfg.lanes)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from flexnm_rtl.arith import pick
+from flexnm_rtl.arith import any_of, gate, pick
 from flexnm_rtl.config import Config
+from flexnm_rtl.operands import offset_bits, one_hot_offsets, visible_weights
 
 
 class ProcessingElement(wiring.Component):
     """``lanes`` multipliers behind (M-N+1):1 weight multiplexers, one exact accumulator.
 
-    ``values[l]``, ``offsets[l]``: a kept activation and its offset; lane l multiplies it with
-    ``weights[l + offsets[l]]``. ``multiply``: registers the products. ``accumulate``, one cycle later: adds their sum
-    to ``total``, which starts from 0 with ``clear``. ``total`` is valid two cycles after ``multiply``.
+    ``values[l]``, ``offsets[l]``: a kept activation and its offset, a number or, with ``one_hot_offsets``, bit d set
+    for d; lane l multiplies it with ``weights[l + offset]``. ``multiply``: registers the products. ``accumulate``, one
+    cycle later: adds their sum to ``total``, which starts from 0 with ``clear``. ``total`` is valid two cycles after
+    ``multiply``.
     Signed throughout; ``total`` cannot overflow for K <= k_max, whatever the data.
     """
 
@@ -26,8 +28,8 @@ class ProcessingElement(wiring.Component):
         super().__init__(
             {
                 "values": In(data.ArrayLayout(signed(cfg.value_width), cfg.lanes)),
-                "offsets": In(data.ArrayLayout(unsigned(cfg.offset_width), cfg.lanes)),
-                "weights": In(data.ArrayLayout(signed(cfg.weight_width), cfg.lanes + cfg.window - 1)),
+                "offsets": In(data.ArrayLayout(unsigned(offset_bits(cfg)), cfg.lanes)),
+                "weights": In(data.ArrayLayout(signed(cfg.weight_width), visible_weights(cfg))),
                 "multiply": In(1),
                 "accumulate": In(1),
                 "clear": In(1),
@@ -40,10 +42,10 @@ class ProcessingElement(wiring.Component):
         cfg = self.cfg
         products = []
         for lane in range(cfg.lanes):
-            candidates = [self.weights[lane + d] for d in range(cfg.window)]
+            candidates = self.weights[lane : lane + cfg.window]
             weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}")
             product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
-            m.d.comb += weight.eq(pick(candidates, self.offsets[lane]))
+            m.d.comb += weight.eq(self._chosen(candidates, self.offsets[lane]))
             with m.If(self.multiply):
                 m.d.sync += product.eq(self.values[lane] * weight)
             products.append(product)
@@ -53,3 +55,8 @@ class ProcessingElement(wiring.Component):
             m.d.sync += total.eq(Mux(self.clear, 0, total) + sum(products[1:], products[0]))
         m.d.comb += self.total.eq(total)
         return m
+
+    def _chosen(self, candidates: list[Value], offset: Value) -> Value:
+        if one_hot_offsets(self.cfg):
+            return any_of([gate(hit, weight) for hit, weight in zip(offset, candidates, strict=False)])
+        return pick(candidates, offset)

@@ -37,7 +37,8 @@ class RegisterFile(wiring.Component):
     ``start``: set for a cycle when a job begins. ``abort``: set from the command until the job ends. ``busy``: a job
     runs. ``done``: it ends in this cycle. Each field of a job register drives a port of its name.
     ``write_x``: the word ``table_data`` is written to table register ``x``, entry ``table_index``.
-    absent: job and table registers that this unit has no hardware for: they read 0, writing them answers SLVERR.
+    more_ports: those of the engine's own logic. absent: job and table registers that this unit has no hardware for: they
+    read 0, writing them answers SLVERR.
     ``count_x``: counter ``x`` (a read-only register behind ``cycles``) goes up by one. ``error_x``: error flag ``x``
     gets set.
     """
@@ -49,6 +50,7 @@ class RegisterFile(wiring.Component):
         identity: Mapping[str, int],
         limits: Mapping[str, int],
         absent: Collection[str] = (),
+        more_ports: Mapping[str, Any] | None = None,
     ) -> None:
         self.cfg = cfg
         self.map = registers
@@ -71,7 +73,7 @@ class RegisterFile(wiring.Component):
         self.stored = {
             f.name: Signal(f.width, name=f"job_{f.name}") for register in self.job_registers for f in register.fields
         }
-        super().__init__(ports)
+        super().__init__(ports | dict(more_ports or {}))
 
     def valid_job(self, words: Mapping[str, Any]) -> Value:
         """Whether the engine can do the job that the job registers, ``words`` by name, ask for."""

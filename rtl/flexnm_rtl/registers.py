@@ -135,7 +135,7 @@ BY_NAME = _map(
         0x08,
         ("n", "channels kept of a block"),
         ("m", "channels of a block"),
-        ("metadata", "0 bitmask, 1 index list"),
+        ("metadata", "0 bitmask, 1 index list, 2 enumerative"),
         ("lanes", "multipliers of a processing element"),
     ),
     Register(
@@ -169,6 +169,7 @@ BY_NAME = _map(
             Field("token_shift", 8, 1, "1: shift by a token's mean (D-PTS)"),
             Field("variance", 9, 1, "1: gain by a token's variance (VAR)"),
             Field("fraction_bits", 10, 3, "bits of a shifted value below the activations' unit"),
+            Field("flexible", 13, 1, "1: N and M are chosen for each job (block_pattern)"),
         ),
     ),
     _CONTROL,
@@ -218,6 +219,15 @@ BY_NAME = _map(
         ),
     ),
     _whole("token_data", 0x68, Access.TABLE, "exponent of the token: its static shift is divided by 2**exponent", 4),
+    Register(
+        "block_pattern",
+        0x6C,
+        Access.JOB,
+        (
+            Field("keep", 0, 6, "N of the job, 1 to M; a flexible engine's only"),
+            Field("group", 6, 6, "M of the job: 4, 8, 16 or 32, up to the engine's; not in dense jobs"),
+        ),
+    ),
     _CYCLES,
     _whole("busy_cycles", 0x84, Access.READ_ONLY, "cycles in which the array multiplied"),
     _whole("wait_acts", 0x88, Access.READ_ONLY, "cycles in which the array waited for activations"),

@@ -11,6 +11,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.config import Config, Selector, bits_for
+from flexnm_rtl.select_flexible import FlexibleSelector
 
 RANK_MAX_GROUP = 16
 """Largest M for which ``auto`` takes the comparator matrix, whose size grows with M squared."""
@@ -64,9 +65,14 @@ def resolve_selector(cfg: Config) -> Selector:
     """The selector the generator builds: the configured one, or the choice of ``auto`` by M and the score's width."""
     if cfg.selector is not Selector.AUTO:
         return cfg.selector
-    if cfg.m_group > RANK_MAX_GROUP:
+    if cfg.m_group > RANK_MAX_GROUP or cfg.flexible:
         return Selector.RADIX
     return Selector.RANK if cfg.score_width <= RANK_MAX_WIDTH else Selector.RANK2
+
+
+def make_flexible(cfg: Config) -> FlexibleSelector:
+    """The selector of a flexible configuration."""
+    return FlexibleSelector(cfg.m_group, cfg.score_width, score_max=cfg.score_max)
 
 
 def make_selector(cfg: Config, *, runtime_n: bool = False) -> SelectorBase:

@@ -12,17 +12,20 @@ class Sequencer(wiring.Component):
 
     A beat is taken when both streams offer one and the previous beat is at its last step. ``load`` fills the operand
     banks; in each of the ``steps`` cycles from the next one on, ``multiply`` is set, with ``shift`` to the next step.
+    ``runtime_steps``: a beat takes as many as the port ``steps`` says, 1 .. ``steps``, stable while beats are there.
     ``accumulate`` and ``clear`` follow ``multiply`` by one cycle. ``capture`` comes when the accumulators hold a
     finished token group, ``pe_latency`` cycles after its last ``multiply``.
     The last step of a group waits until the results of the previous one have left (``drained``), so processing
     elements never have to stall in mid-flight.
     """
 
-    def __init__(self, steps: int, pe_latency: int) -> None:
-        self.steps = steps
+    def __init__(self, steps: int, pe_latency: int, *, runtime_steps: bool = False) -> None:
+        self.most_steps = steps
+        self.runtime_steps = runtime_steps
         self.pe_latency = pe_latency
         super().__init__(
-            {
+            ({"steps": In(range(steps + 1))} if runtime_steps else {})
+            | {
                 "acts_valid": In(1),
                 "acts_ready": Out(1),
                 "weights_valid": In(1),
@@ -44,13 +47,13 @@ class Sequencer(wiring.Component):
         busy = Signal()
         group_start = Signal(init=1)
         last = Signal()
-        step = Signal(range(self.steps))
+        step = Signal(range(self.most_steps))
         undrained = Signal()
         final = Signal()
         ends_group = Signal()
         free = Signal()
         m.d.comb += [
-            final.eq(step == self.steps - 1),
+            final.eq(step == (self.steps - 1 if self.runtime_steps else self.most_steps - 1)),
             ends_group.eq(final & last),
             self.multiply.eq(busy & ~(ends_group & undrained & ~self.drained)),
             self.shift.eq(self.multiply),

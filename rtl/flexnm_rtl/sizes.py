@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from flexnm_rtl.limits import (
+    FLEXIBLE_GROUPS,
     PARAMETER_BITS,
     ROW_SUM_WIDTH,
     Metadata,
@@ -25,6 +26,7 @@ class Sizes:
 
     n_keep: int
     m_group: int
+    flexible: bool
     act_width: int
     weight_width: int
     rows: int
@@ -107,8 +109,11 @@ class Sizes:
 
     @property
     def window(self) -> int:
-        """Channels a kept position can come from: the n-th kept value lies in channel ``n .. n + M - N``."""
-        return self.m_group - self.n_keep + 1
+        """Channels a kept position can come from: the n-th kept value lies in channel ``n .. n + M - N``.
+
+        In a flexible unit, which may keep fewer, in channel n or any higher one.
+        """
+        return self.m_group if self.flexible else self.m_group - self.n_keep + 1
 
     @property
     def offset_width(self) -> int:
@@ -134,6 +139,15 @@ class Sizes:
     def steps(self) -> int:
         """Cycles the array spends on a compressed block."""
         return self.n_keep // self.lanes
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Block sizes that a flexible unit switches between, ascending; otherwise M alone."""
+        return tuple(m for m in FLEXIBLE_GROUPS if m <= self.m_group) if self.flexible else (self.m_group,)
+
+    def kept(self, n: int, m: int) -> int:
+        """Values that a flexible unit keeps of its ``m_group`` channels in n:m."""
+        return self.m_group // m * n
 
     @property
     def dense_beats(self) -> int:

@@ -26,6 +26,41 @@ class Compressed:
     k: int
 
 
+def pattern_config(cfg: Config, pattern: tuple[int, int] | None) -> Config:
+    """The fixed configuration that computes what a flexible one computes for N and M = ``pattern``.
+
+    pattern: the unit's own N and M when left out, which is all that one that is not flexible can do. Raises ConfigError
+    for a pattern that the unit has no room or no blocks for.
+    """
+    n, m = (cfg.n_keep, cfg.m_group) if pattern is None else pattern
+    if not cfg.flexible:
+        if (n, m) != (cfg.n_keep, cfg.m_group):
+            raise ConfigError(f"pattern {n}:{m} is not that of the unit, {cfg.pattern}: build it with FLEXIBLE=1")
+        return cfg
+    if m not in cfg.groups:
+        raise ConfigError(f"pattern {n}:{m} does not fit the unit: choose M = {', '.join(map(str, cfg.groups))}")
+    most = cfg.n_keep * m // cfg.m_group
+    if not 1 <= n <= most:
+        raise ConfigError(f"pattern {n}:{m} does not fit the unit: choose N from 1 to {most} for M={m}")
+    return cfg.replace(flexible=False, n_keep=n, m_group=m, lanes=1, acts_per_beat=0, weights_per_beat=0, t_max=0)
+
+
+def compress_for(x: torch.Tensor, cfg: Config, pruned: Config, scores: torch.Tensor | None = None) -> Compressed:
+    """``x`` compressed to the pattern of ``pruned``, in the blocks of the unit ``cfg``: see ``pattern_config``.
+
+    In a flexible unit blocks of a smaller M lie side by side; values that there are not are 0, after those that there
+    are.
+    """
+    if not cfg.flexible:
+        return compress(x, pruned, scores)
+    padded = None if scores is None else pad_channels(scores, cfg.m_group)
+    small = compress(pad_channels(x, cfg.m_group), pruned, padded)
+    shape = (*small.mask.shape[:-2], -1)
+    mask = small.mask.reshape(*shape, cfg.m_group)
+    values = small.values.reshape(*shape, cfg.kept(pruned.n_keep, pruned.m_group))
+    return Compressed(torch.nn.functional.pad(values, (0, cfg.n_keep - values.shape[-1])), mask, x.shape[-1])
+
+
 def check_range(name: str, values: torch.Tensor, width: int) -> None:
     """Raise ConfigError unless integer ``values`` (int8, int16, int32, int64) fit ``width``-bit two's complement."""
     if values.dtype not in (*INTEGER_DTYPES, torch.int64):

@@ -15,7 +15,7 @@ from flexnm_rtl.config import Config, ConfigError, Metadata, ScoreFactor, ceil_d
 from flexnm_rtl.registers import BY_NAME, IDENTIFICATION, RegisterMap
 
 from flexnm_model import packing
-from flexnm_model.compress import compress
+from flexnm_model.compress import compress_for, pattern_config
 from flexnm_model.method_tables import ChannelTable, Methods
 from flexnm_model.packing import Bytes
 from flexnm_model.requantize import Requantization, parameter_bits
@@ -136,6 +136,7 @@ class LinearDriver(RegisterDriver):
                 "token_shift": int(cfg.token_shift),
                 "variance": int(cfg.variance),
                 "fraction_bits": cfg.fraction_bits,
+                "flexible": int(cfg.flexible),
             },
         }
 
@@ -158,12 +159,14 @@ class LinearDriver(RegisterDriver):
         compressed: bool = False,
         requantize: bool | None = None,
         methods: Methods | None = None,
+        pattern: tuple[int, int] | None = None,
     ) -> JobResult:
         """S(x) w^T, or x w^T with ``dense``: x (T, K), signed integers; any T, in jobs of what fits.
 
         compressed: compress in software and send compressed blocks. requantize: scale the results (default: whenever
         the weights come with a requantisation); without it their bias alone is added. methods: of a sparse job
-        (``flexnm_model.token_methods``), with exponents for all T tokens.
+        (``flexnm_model.token_methods``), with exponents for all T tokens. pattern: N and M of the job, for a flexible
+        engine only (default: the engine's).
         Raises ConfigError for operands that do not fit and DeviceError when the engine reports an error.
         """
         if x.dim() != 2 or x.shape[1] != weights.channels:
@@ -171,6 +174,7 @@ class LinearDriver(RegisterDriver):
         scale = weights.requantization is not None if requantize is None else requantize
         if scale and weights.requantization is None:
             raise ConfigError("requantisation needs its parameters: give them to prepare()")
+        pruned = pattern_config(self.cfg, pattern)
         used = self._checked(methods or Methods(), x, weights, sparse=not (dense or compressed))
         mode = {
             "dense": int(dense),
@@ -184,7 +188,7 @@ class LinearDriver(RegisterDriver):
         for first in range(0, x.shape[0], most) or [0]:
             if used.modes.static_shift and used.exponents is not None:
                 self._fill("token_data", used.exponents[first : first + most].tolist())
-            parts.append(self._job(x[first : first + most], weights, mode))
+            parts.append(self._job(x[first : first + most], weights, mode, pruned))
             counters.update(self.counters())
         return JobResult(torch.cat(parts), dict(counters))
 
@@ -208,12 +212,16 @@ class LinearDriver(RegisterDriver):
         for word in words:
             self._write(table, word)
 
-    def _job(self, x: torch.Tensor, weights: Weights, mode: dict[str, int]) -> torch.Tensor:
+    def _job(self, x: torch.Tensor, weights: Weights, mode: dict[str, int], pruned: Config) -> torch.Tensor:
         cfg = self.cfg
         sparse = mode["compressed"]
         packing.check_matrix("activations", x, cfg.act_width)
         values = x.to(torch.int32) << cfg.fraction_bits
-        acts = packing.pack_compressed(compress(values, cfg), cfg) if sparse else packing.pack_acts(x, cfg)
+        if cfg.flexible:
+            self._write("block_pattern", BY_NAME["block_pattern"].encode(keep=pruned.n_keep, group=pruned.m_group))
+        acts = (
+            packing.pack_acts(x, cfg) if not sparse else packing.pack_compressed(compress_for(values, cfg, pruned), cfg)
+        )
         self._start(
             tokens=x.shape[0],
             channels=weights.channels,

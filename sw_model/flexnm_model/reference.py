@@ -65,6 +65,8 @@ def pack(mask: Sequence[bool], metadata: Metadata) -> int:
         return sum(1 << i for i, keep in enumerate(mask) if keep)
     width = bits_for(len(mask))
     channels = [i for i, keep in enumerate(mask) if keep]
+    if metadata is Metadata.ENUMERATIVE:
+        return sum(math.comb(channel, j + 1) for j, channel in enumerate(channels))
     return sum(channel << (position * width) for position, channel in enumerate(channels))
 
 
@@ -72,6 +74,11 @@ def unpack(word: int, n: int, m: int, metadata: Metadata) -> list[bool]:
     """The mask of ``m`` channels that ``pack`` turned into ``word``. Raises ConfigError if no such mask exists."""
     if metadata is Metadata.BITMASK:
         mask = [bool(word >> i & 1) for i in range(m)]
+    elif metadata is Metadata.ENUMERATIVE:
+        mask, rest, left = [False] * m, word, n
+        for channel in reversed(range(m)):
+            if left and rest >= math.comb(channel, left):
+                mask[channel], rest, left = True, rest - math.comb(channel, left), left - 1
     else:
         width = bits_for(m)
         channels = [(word >> (p * width)) & ((1 << width) - 1) for p in range(n)]

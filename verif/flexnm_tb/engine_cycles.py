@@ -7,8 +7,9 @@ from typing import Any
 
 from flexnm_model.cost import array_blocks, ideal_cycles
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.dense_split import DenseSplitter
+from flexnm_rtl.enumerative import decoder_stages, unranked
 from flexnm_rtl.preparation import Preparation
 from flexnm_rtl.processing_element import ProcessingElement
 from flexnm_rtl.requantize import Requantizer
@@ -33,7 +34,7 @@ def fill_cycles(cfg: Config, *, dense: bool = False, compressed: bool = False, p
     if dense:
         acts = (act_chunks - 1) * cfg.dense_beats + 1 + DenseSplitter.latency
     else:
-        acts = act_chunks + (0 if compressed else _compressor_latency(cfg))
+        acts = act_chunks + (_decoder_latency(cfg) if compressed else _compressor_latency(unranked(cfg)))
     weights = weight_chunks * (1 + (cfg.parameter_words if parameters else 0))
     through_memory, to_results = 2, ProcessingElement.latency + 1
     return max(acts + _preparation_latency(cfg), weights) + through_memory + to_results
@@ -61,14 +62,21 @@ def unstalled_cycles(
     dense: bool = False,
     compressed: bool = False,
     parameters: bool = False,
+    n: int | None = None,
 ) -> int:
     """Cycles of a job, from start to the last result, when no stream ever pauses and ``results_keep_up``.
 
-    The job uses no method that changes values or sums (those that measure tokens first take longer).
+    n: values kept of a block of a flexible engine. The job uses no method that changes values or sums (those that measure
+    tokens first take longer).
     With parameters and a single group of tokens, ``parameter_words`` more beats a tile may make the weights late.
     """
     fill = fill_cycles(cfg, dense=dense, compressed=compressed, parameters=parameters)
-    return fill + ideal_cycles(cfg, tokens, channels, outputs, dense=dense) + drain_cycles(cfg, tokens)
+    return fill + ideal_cycles(cfg, tokens, channels, outputs, dense=dense, n=n) + drain_cycles(cfg, tokens)
+
+
+def _decoder_latency(cfg: Config) -> int:
+    """Of what turns ranks into bitmasks where compressed blocks arrive."""
+    return len(decoder_stages(cfg)) if cfg.metadata is Metadata.ENUMERATIVE else 0
 
 
 @functools.cache

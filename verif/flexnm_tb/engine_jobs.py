@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from flexnm_model import packing
+from flexnm_model.compress import pattern_config
 from flexnm_model.matmul import dense_matmul, sparse_matmul
 from flexnm_model.method_tables import ChannelTable, Modes
 from flexnm_model.packing import Bytes
@@ -96,7 +97,8 @@ def illegal_modes(cfg: Config) -> list[Mode]:
 class Job:
     """One job. x: (T, K), w: (O, K), r, row_sums: parameters of O outputs. acts, weights: the packets, in whole beats.
 
-    table, exponents: what the engine's tables hold of its channels and tokens.
+    pattern: N and M of a job of a flexible engine (default: the engine's). table, exponents: what the engine's tables
+    hold of its channels and tokens.
     """
 
     cfg: Config
@@ -109,6 +111,12 @@ class Job:
     exponents: torch.Tensor
     acts: Bytes
     weights: Bytes
+    pattern: tuple[int, int] | None = None
+
+    @property
+    def pruned(self) -> Config:
+        """The configuration whose pattern the job has."""
+        return pattern_config(self.cfg, self.pattern)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -119,7 +127,11 @@ class Job:
     def registers(self) -> dict[str, int]:
         """Words of the job registers."""
         tokens, channels, outputs = self.shape
-        return {"tokens": tokens, "channels": channels, "outputs": outputs, "mode": self.mode.word}
+        words = {"tokens": tokens, "channels": channels, "outputs": outputs, "mode": self.mode.word}
+        if self.cfg.flexible:
+            n, m = self.pruned.n_keep, self.pruned.m_group
+            words["block_pattern"] = BY_NAME["block_pattern"].encode(keep=n, group=m)
+        return words
 
     @property
     def expected(self) -> torch.Tensor:
@@ -127,9 +139,9 @@ class Job:
         mode, r = self.mode, self.r
         if mode.methods.any:
             given = r if mode.parameters else None
-            done = compute(self.x, self.w, self.cfg, mode.methods, self.table, self.exponents, given, self.row_sums)
+            done = compute(self.x, self.w, self.pruned, mode.methods, self.table, self.exponents, given, self.row_sums)
             return finish(done.totals, self.cfg, r if mode.requantize else None)
-        sums = (dense_matmul if mode.dense else sparse_matmul)(self.x, self.w, self.cfg)
+        sums = (dense_matmul if mode.dense else sparse_matmul)(self.x, self.w, self.pruned)
         if mode.requantize:
             return requantize(sums, r, self.cfg.act_width)
         return add_bias(sums, r, self.cfg.result_width) if mode.parameters else sums
@@ -155,9 +167,14 @@ class Job:
         return packing.unpack_results(packet, tokens, outputs, self.cfg, requantized=self.mode.requantize)
 
     @property
+    def kept(self) -> int | None:
+        """Values kept of a block of a flexible engine; None stands for the engine's N."""
+        return self.cfg.kept(*self.pattern) if self.pattern else None
+
+    @property
     def ideal(self) -> int:
         """Cycles in which the array multiplies."""
-        return ideal_cycles(self.cfg, *self.shape, dense=self.mode.dense)
+        return ideal_cycles(self.cfg, *self.shape, dense=self.mode.dense, n=self.kept)
 
     @property
     def act_beats(self) -> int:

@@ -6,7 +6,7 @@ import random
 
 import torch
 from flexnm_model import packing
-from flexnm_model.compress import compress
+from flexnm_model.compress import compress_for, pattern_config
 from flexnm_model.matmul import dense_matmul, sparse_matmul
 from flexnm_model.method_tables import ChannelTable
 from flexnm_model.requantize import Requantization, parameter_bits
@@ -32,17 +32,30 @@ def random_shape(rng: random.Random, cfg: Config, mode: Mode, most_cycles: int) 
     return 1, 1, 1
 
 
+def random_pattern(rng: random.Random, cfg: Config) -> tuple[int, int] | None:
+    """N and M of a job of a flexible engine, the smallest and the largest often; None for a fixed one."""
+    if not cfg.flexible:
+        return None
+    m = rng.choice(cfg.groups)
+    most = cfg.n_keep * m // cfg.m_group
+    return (rng.choice([1, most, rng.randint(1, most)]), m) if most else (cfg.n_keep, cfg.m_group)
+
+
 def random_job(
     rng: random.Random,
     cfg: Config,
     mode: Mode,
     shape: tuple[int, int, int],
     constants: tuple[int, int] | None = None,
+    pattern: tuple[int, int] | None = None,
 ) -> Job:
     """A job of this shape. Whatever only fills up the last block, group or tile is garbage in its packets.
 
-    constants: all activations and all weights have these values.
+    constants: all activations and all weights have these values. pattern: of a job of a flexible engine, by chance when
+    left out.
     """
+    pattern = None if mode.dense else pattern or random_pattern(rng, cfg)
+    pruned = pattern_config(cfg, pattern)
     tokens, channels, outputs = shape
     rows, cols = ceil_div(tokens, cfg.rows) * cfg.rows, ceil_div(outputs, cfg.cols) * cfg.cols
     padded = cfg.blocks(channels) * cfg.m_group
@@ -62,17 +75,18 @@ def random_job(
     if mode.methods.any:
         zeros = torch.zeros(outputs, dtype=torch.int64)
         none = Requantization(zeros, zeros, zeros)
-        sums = compute(real_x, real_w, cfg, mode.methods, table, exponents, none, row_sums).totals
+        sums = compute(real_x, real_w, pruned, mode.methods, table, exponents, none, row_sums).totals
     else:
-        sums = (dense_matmul if mode.dense else sparse_matmul)(real_x, real_w, cfg)
+        sums = (dense_matmul if mode.dense else sparse_matmul)(real_x, real_w, pruned)
     r = random_requantization(rng, sums, cfg.act_width)
     fill = [rng.getrandbits(cfg.parameter_bits) for _ in range(cols - outputs)]
     bits = [*parameter_bits(r, row_sums if cfg.token_shift else None), *fill] if mode.parameters else None
     if mode.compressed:
-        acts = packing.pack_compressed(compress(x.to(torch.int32) << cfg.fraction_bits, cfg), cfg)
+        acts = packing.pack_compressed(compress_for(x.to(torch.int32) << cfg.fraction_bits, cfg, pruned), cfg)
     else:
         acts = packing.pack_acts(x, cfg)
-    return Job(cfg, mode, real_x, real_w, r, row_sums, table, exponents, acts, packing.pack_weights(w, cfg, bits))
+    packed = packing.pack_weights(w, cfg, bits)
+    return Job(cfg, mode, real_x, real_w, r, row_sums, table, exponents, acts, packed, pattern)
 
 
 def random_table(rng: random.Random, cfg: Config, channels: int) -> ChannelTable:

@@ -68,12 +68,15 @@ Advance = Callable[[Position], None]
 
 @dataclass(frozen=True)
 class Product:
-    """What a layer asks the engines of ``cfg`` for: one product of all tokens with K ``channels`` and O ``outputs``.
+    """What a layer asks the engines for: one product of all tokens with K ``channels`` and O ``outputs``.
+
+    engine: configuration of the engines. cfg: the one whose pattern the product has, another one for flexible engines.
 
     name: the layer's; R-Sparse has two products more, with ``.inner`` and ``.outer`` behind the name.
     """
 
     name: str
+    engine: Config
     cfg: Config
     channels: int
     outputs: int
@@ -81,7 +84,8 @@ class Product:
 
     def ideal(self, tokens: int) -> int:
         """Cycles the array needs at least."""
-        return ideal_cycles(self.cfg, tokens, self.channels, self.outputs, dense=self.dense)
+        kept = self.engine.kept(self.cfg.n_keep, self.cfg.m_group) if self.engine.flexible else None
+        return ideal_cycles(self.engine, tokens, self.channels, self.outputs, dense=self.dense, n=kept)
 
     def row(self, layer: HardwareLayer, cached: bool, model: torch.Tensor) -> LayerRow:
         """The row of a finished product; model: the software model's sums."""
@@ -156,11 +160,11 @@ class CheckedLinear(HardwareLinear):
         super().__init__(linear, pool, method, tensors, name=name)
         self.run, self.store = run, store
         outputs, channels = self.weight.q.shape
-        self._own = Product(name, self.cfg, channels, outputs, self.dense)
+        self._own = Product(name, pool.cfg, self.cfg, channels, outputs, self.dense)
         self._factors: list[tuple[torch.Tensor, Product]] = []
         if self.low_rank is not None:
             for part, w in (("inner", self.low_rank.inner.q), ("outer", self.low_rank.outer.q)):
-                self._factors.append((w, Product(f"{name}.{part}", self.cfg, w.shape[1], len(w), True)))
+                self._factors.append((w, Product(f"{name}.{part}", pool.cfg, self.cfg, w.shape[1], len(w), True)))
         for product in (self._own, *(product for _, product in self._factors)):
             run.expect(product, store.has(product.name))
 

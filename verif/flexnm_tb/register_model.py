@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from flexnm_rtl.config import Config, Metadata
+from flexnm_rtl.config import Config
 from flexnm_rtl.registers import BY_NAME, IDENTIFICATION, REGISTERS, Access, Register
 
 COUNTERS = ("cycles", "busy_cycles", "wait_acts", "wait_weights", "wait_results", "blocks")
@@ -23,7 +23,7 @@ class RegisterModel:
     def _constants(self) -> dict[str, int]:
         cfg = self.cfg
         patch, minor, major = (int(part) for part in reversed(version("flexnm").split(".")[:3]))
-        metadata = int(cfg.metadata is Metadata.INDEX)
+        metadata = ("bitmask", "index", "enumerative").index(cfg.metadata.value)
         fields = {
             "id": {"id": IDENTIFICATION},
             "version": {"patch": patch, "minor": minor, "major": major},
@@ -46,6 +46,7 @@ class RegisterModel:
                 "token_shift": int(cfg.token_shift),
                 "variance": int(cfg.variance),
                 "fraction_bits": cfg.fraction_bits,
+                "flexible": int(cfg.flexible),
             },
         }
         return {name: BY_NAME[name].encode(**values) for name, values in fields.items()}
@@ -71,6 +72,10 @@ class RegisterModel:
         for name in ("static_shift", "token_shift", "variance"):
             excluded = excluded or (mode[name] > hardware[name])
         excluded = excluded or (mode["factors"] > hardware["score_factor"])
+        if cfg.flexible and not mode["dense"]:
+            pattern = BY_NAME["block_pattern"].decode(self.words["block_pattern"])
+            n, m = pattern["keep"], pattern["group"]
+            excluded = excluded or m not in cfg.groups or not 0 < n <= m or cfg.kept(n, m) > cfg.n_keep
         return 0 < tokens <= most and 0 < channels <= cfg.k_max and outputs > 0 and not excluded
 
     def _constants_of(self, name: str) -> dict[str, int]:
@@ -78,6 +83,8 @@ class RegisterModel:
 
     def _absent(self, name: str) -> bool:
         hardware = self._constants_of("methods")
+        if name == "block_pattern":
+            return not hardware["flexible"]
         if name == "token_data":
             return not hardware["static_shift"]
         return name in ("table_index", "channel_data") and not (hardware["static_shift"] or hardware["score_factor"])

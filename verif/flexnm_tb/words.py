@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from flexnm_model import metadata
-from flexnm_model.compress import compress
+from flexnm_model.compress import compress, compress_for, pattern_config
 from flexnm_model.select import pad_channels
 from flexnm_model.token_methods import scores
 from flexnm_rtl.config import Config
@@ -40,10 +40,15 @@ def dense_inputs(
     return beats
 
 
-def compressed_beats(x: torch.Tensor, cfg: Config, factors: torch.Tensor | None = None) -> list[dict[str, Any]]:
-    """Beats of one token (K,) as the model compresses it; factors: see ``dense_inputs``."""
+def compressed_beats(
+    x: torch.Tensor, cfg: Config, factors: torch.Tensor | None = None, pattern: tuple[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """Beats of one token (K,) as the model compresses it.
+
+    factors: see ``dense_inputs``. pattern: N and M, in a flexible design.
+    """
     scored = None if factors is None else scores(x.to(torch.int64), factors, cfg).to(torch.int32)
-    result = compress(x, cfg, scored)
+    result = compress_for(x, cfg, pattern_config(cfg, pattern), scored)
     kept, marks = result.values.tolist(), metadata.pack(result.mask, cfg)
     return [
         {

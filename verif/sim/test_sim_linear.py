@@ -11,7 +11,18 @@ CONFIGS = {
         n_keep=8, m_group=16, rows=2, cols=4, lanes=4, k_max=80, t_max=6, metadata="index", selector="radix"
     ),
     "n3m5-a6w5": Config(n_keep=3, m_group=5, act_width=6, weight_width=5, rows=3, cols=2, lanes=1, k_max=18, t_max=8),
-    "n8m16-int4": Config(n_keep=8, m_group=16, act_width=4, weight_width=4, rows=4, cols=2, lanes=2, k_max=64, t_max=9),
+    "n8m16-int4-enumerative": Config(
+        n_keep=8,
+        m_group=16,
+        act_width=4,
+        weight_width=4,
+        rows=4,
+        cols=2,
+        lanes=2,
+        k_max=64,
+        t_max=9,
+        metadata="enumerative",
+    ),
     "n16m32": Config(n_keep=16, m_group=32, rows=2, cols=4, lanes=4, k_max=96, t_max=4, results_per_beat=4),
     "n2m4-w16": Config(n_keep=2, m_group=4, act_width=16, weight_width=16, rows=2, cols=2, lanes=1, k_max=28, t_max=5),
     "n16m32-sum64": Config(n_keep=16, m_group=32, weight_width=12, rows=1, cols=2, lanes=16, k_max=8192, t_max=2),
@@ -47,6 +58,12 @@ CONFIGS = {
     ),
     "n2m4-token-shift": Config(
         n_keep=2, m_group=4, rows=3, cols=3, lanes=1, k_max=24, t_max=7, token_shift=True, score_factor="multiply"
+    ),
+    "flexible": Config(
+        n_keep=20, m_group=32, flexible=True, rows=2, cols=3, lanes=2, k_max=100, t_max=5, weights_per_beat=1
+    ),
+    "flexible-factors": Config(
+        n_keep=12, m_group=16, flexible=True, rows=3, cols=2, lanes=4, k_max=80, t_max=7, score_factor="shift"
     ),
     "n4m4": Config(n_keep=4, m_group=4, rows=2, cols=2, lanes=2, k_max=22, t_max=6),
 }

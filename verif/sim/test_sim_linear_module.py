@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 from flexnm_model import reference
+from flexnm_model.compress import pattern_config
 from flexnm_model.integer_linear import IntegerLinear, dequantize_sums, swap
 from flexnm_model.llm import decoder_linears, load
 from flexnm_model.matmul import sparse_matmul
-from flexnm_rtl.config import ConfigError
+from flexnm_rtl.config import Config, ConfigError
 from flexnm_rtl.presets import preset
 from flexnm_tb.cosim import pool as pooling
 from flexnm_tb.cosim.linear_module import HardwareLinear
@@ -83,6 +84,28 @@ def test_long_layers_are_cut_at_whole_tiles(pool: EnginePool, monkeypatch: pytes
     result = pool.multiply(x, w)
     assert result.jobs == len(parts) >= 4
     assert torch.equal(result.sums, sparse_matmul(x, w, CFG))
+
+
+def test_flexible_engines_take_pattern_after_pattern() -> None:
+    """One engine, every block size, N up to its room: results of the fixed model, cycles in proportion to N."""
+    cfg = Config(n_keep=24, m_group=32, flexible=True, rows=2, cols=4, lanes=2, k_max=64, t_max=8)
+    x = torch.randint(-128, 128, (5, 50), dtype=torch.int16)
+    w = torch.randint(-128, 128, (9, 50), dtype=torch.int16)
+    with EnginePool(cfg, 1) as engines:
+        for n, m in ((2, 4), (1, 8), (6, 8), (8, 16), (5, 16), (24, 32), (3, 4), (1, 32)):
+            result = engines.multiply(x, w, pattern=(n, m))
+            assert torch.equal(result.sums, sparse_matmul(x, w, pattern_config(cfg, (n, m)))), f"{n}:{m}"
+            assert result.counters["busy_cycles"] == ideal_cycles(cfg, 5, 50, 9, n=32 // m * n)
+        assert torch.equal(engines.multiply(x, w, dense=True).sums, x.long() @ w.long().T)
+        for pattern, right in (((4, 4), "N from 1 to 3"), ((3, 5), "M = 4, 8, 16, 32"), ((0, 8), "N from 1 to 6")):
+            with pytest.raises(ConfigError, match=right):
+                engines.multiply(x, w, pattern=pattern)
+
+
+def test_a_fixed_engine_has_one_pattern(pool: EnginePool) -> None:
+    ones = torch.ones((4, 16), dtype=torch.int8)
+    with pytest.raises(ConfigError, match="FLEXIBLE=1"):
+        pool.multiply(ones, ones, pattern=(CFG.n_keep + 1, CFG.m_group))
 
 
 def test_an_interrupted_pool_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:

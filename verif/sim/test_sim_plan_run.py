@@ -16,7 +16,7 @@ from flexnm_model.methods.patterns import Blocks
 from flexnm_model.methods.plan import Plan, shapes
 from flexnm_model.perplexity import loss, perplexity
 from flexnm_model.text import load_text, windows
-from flexnm_rtl.presets import preset
+from flexnm_rtl.presets import PRESETS, preset
 from flexnm_tb import llm_store
 from flexnm_tb.cosim.decode_pool import DecodePool, StoredLayer, ideal_beats, kept_rows
 from flexnm_tb.decode_commands import PRESET
@@ -52,6 +52,22 @@ def write_plan(path: Path, names: list[str], *patterns: str) -> Plan:
     plan = Plan({name: blocks[i % len(blocks)] for i, name in enumerate(names)})
     plan.save(path)
     return plan
+
+
+def test_a_plan_on_one_flexible_engine(
+    run: Run, sizes: dict[str, tuple[int, int]], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flexible = preset("flexible").replace(n_keep=12, m_group=16, rows=2, cols=4, lanes=2, k_max=64)
+    monkeypatch.setitem(PRESETS, "flexible", flexible)
+    plan = write_plan(tmp_path / "plan.json", list(sizes), "2:4", "3:4", "1:4")
+    status, report = run("llm", "--preset", "flexible", "--tokens", "7", "--text", words, "--pattern",
+                         f"plan:{tmp_path / 'plan.json'}")  # fmt: skip
+    assert status == 0
+    assert len(report["libraries"]) == 1
+    for row in report["layers"]:
+        blocks, (outputs, channels) = plan.layers[row["layer"]], sizes[row["layer"]]
+        ideal = ideal_cycles(flexible, 7, channels, outputs, n=16 // blocks.m * blocks.n)
+        assert (row["pattern"], row["mismatches"], row["busy_cycles"]) == (str(blocks), 0, ideal)
 
 
 @pytest.mark.parametrize("method", ["", "+ls-scale"])

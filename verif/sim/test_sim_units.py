@@ -12,7 +12,9 @@ CONFIGS = {
     "n8m16-w4": Config(n_keep=8, m_group=16, act_width=4, weight_width=4, rows=2, cols=2, lanes=2),
     "n8m16-w16": Config(n_keep=8, m_group=16, act_width=16, weight_width=16, rows=2, cols=2, lanes=1),
     "n16m32": Config(n_keep=16, m_group=32, rows=2, cols=2, lanes=4),
-    "n16m32-w4-rank": Config(n_keep=16, m_group=32, act_width=4, rows=1, cols=2, lanes=16, selector="rank"),
+    "n16m32-w4-rank-enumerative": Config(
+        n_keep=16, m_group=32, act_width=4, rows=1, cols=2, lanes=16, metadata="enumerative", selector="rank"
+    ),
     "n1m2": Config(n_keep=1, m_group=2, rows=2, cols=3, lanes=1),
     "n1m16-index": Config(n_keep=1, m_group=16, rows=2, cols=3, lanes=1, metadata="index"),
     "n3m5": Config(n_keep=3, m_group=5, rows=2, cols=3, lanes=1),
@@ -25,12 +27,16 @@ SCORED = {
     "n4m8-shift-radix": CONFIGS["n4m8-index"].replace(score_factor="shift", factor_width=2, selector="radix"),
     "n3m5-w16-multiply": CONFIGS["n3m5-w16-index"].replace(score_factor="multiply", factor_width=16),
 }
+FLEXIBLE = {
+    "flexible-n16m32": Config(n_keep=16, m_group=32, flexible=True, rows=2, cols=2, lanes=4),
+    "flexible-n16m16": Config(n_keep=16, m_group=16, flexible=True, act_width=5, rows=1, cols=2, lanes=8),
+}
 UNITS = ("compressor", "decompressor", "dense_splitter", "mac_array")
 ICARUS = ("n2m4", "n8m16", "n8m16-index-radix", "n3m5")
 
 
 def _run(unit: str, config: str, simulator: str) -> None:
-    cfg = (CONFIGS | SCORED)[config].replace(k_max=4096)
+    cfg = (CONFIGS | SCORED | FLEXIBLE)[config].replace(k_max=4096)
     outcome = simulate(unit, cfg, f"flexnm_tb.benches.{unit}", name=config, simulator=simulator)
     assert outcome.tests >= 7
 
@@ -44,6 +50,13 @@ def test_verilator(unit: str, config: str) -> None:
 @pytest.mark.parametrize("config", SCORED)
 def test_compressor_with_factors(config: str) -> None:
     _run("compressor", config, "verilator")
+
+
+@pytest.mark.parametrize(
+    "unit, config", [("compressor", name) for name in FLEXIBLE] + [("mac_array", "flexible-n16m32")]
+)
+def test_patterns_at_run_time(unit: str, config: str) -> None:
+    _run(unit, config, "verilator")
 
 
 @pytest.mark.parametrize("config", ICARUS)

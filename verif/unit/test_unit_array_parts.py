@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import Value
 from flexnm_rtl.config import Config
 from flexnm_rtl.drain import ResultDrain
-from flexnm_rtl.operands import ShiftBank, offset_bank, value_bank, weight_bank
+from flexnm_rtl.operands import ShiftBank, offset_bank, offset_bits, one_hot_offsets, value_bank, weight_bank
 from flexnm_rtl.processing_element import ProcessingElement
 from unit_tools import pack, simulate, unpack
 
@@ -74,7 +74,8 @@ def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
         total: int | None = None
         for c in cycles:
             ctx.set(Value.cast(pe.values), pack(c["values"], cfg.act_width))
-            ctx.set(Value.cast(pe.offsets), pack(c["offsets"], cfg.offset_width))
+            offsets = [1 << offset for offset in c["offsets"]] if one_hot_offsets(cfg) else c["offsets"]
+            ctx.set(Value.cast(pe.offsets), pack(offsets, offset_bits(cfg)))
             ctx.set(Value.cast(pe.weights), pack(c["weights"], cfg.weight_width))
             for strobe in ("multiply", "accumulate", "clear"):
                 ctx.set(getattr(pe, strobe), c[strobe])

@@ -14,6 +14,7 @@ import torch
 from flexnm_rtl.config import GAIN_FRACTION, Config, ConfigError, ScoreFactor
 
 from flexnm_model import fixed_point, token_methods
+from flexnm_model.compress import pattern_config
 from flexnm_model.integer_linear import QuantizedLinear, dequantize_sums
 from flexnm_model.matmul import dense_matmul
 from flexnm_model.method_tables import ChannelTable, Methods, Modes
@@ -134,12 +135,15 @@ def config_for(method: Method, channels: int, base: Config | None = None) -> Con
     """The smallest engine that has the hardware for ``method`` and layers of so many channels.
 
     base: sizes and widths to start from; the default has one lane. Factors have 8 bits, and shifted values
-    ``FRACTION_BITS``, unless ``base`` has that hardware already.
+    ``FRACTION_BITS``, unless ``base`` has that hardware already. A flexible ``base`` keeps its own N and M.
     Raises ConfigError like ``modes_of``.
     """
     modes, pattern = modes_of(method), method.pattern
     start = Config(lanes=1) if base is None else base
     n, m = (pattern.n, pattern.m) if isinstance(pattern, Blocks) else (start.n_keep, start.m_group)
+    if start.flexible:
+        pattern_config(start, (n, m))
+        n, m = start.n_keep, start.m_group
     kind = start.score_factor if start.score_factor is not ScoreFactor.NONE else ScoreFactor.MULTIPLY
     return start.replace(
         n_keep=n,

@@ -6,10 +6,11 @@ from typing import Any
 
 import cocotb
 import torch
-from flexnm_rtl.config import ScoreFactor
+from flexnm_rtl.config import ScoreFactor, bits_for
 
 from flexnm_tb import context, words
 from flexnm_tb.benches.codec import CodecBench, check_reset, check_stream, check_throughput
+from flexnm_tb.engine_stimuli import random_pattern
 
 FACTORS = 512
 """Channels that have a factor, more than a token of the benches has."""
@@ -23,11 +24,15 @@ def _codec(dut: Any, **stalled: bool) -> CodecBench:
     def factors(x: torch.Tensor) -> torch.Tensor | None:
         return None if cfg.score_factor is ScoreFactor.NONE else table[: x.shape[0]]
 
+    pattern = random_pattern(ctx.rng(f"pattern {stalled}"), cfg)
+    if pattern is not None:
+        n, m = pattern
+        dut.pattern.value = cfg.groups.index(m) << bits_for(cfg.m_group + 1) | n
     return CodecBench(
         dut,
         ctx,
         lambda x, rng: words.dense_inputs(x, cfg, rng, factors(x)),
-        lambda x: words.compressed_beats(x, cfg, factors(x)),
+        lambda x: words.compressed_beats(x, cfg, factors(x), pattern),
         **stalled,
     )
 

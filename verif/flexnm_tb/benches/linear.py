@@ -59,12 +59,14 @@ async def counters(dut: Any) -> None:
     await engine.start()
     for mode in MODES.values():
         tokens = cfg.tokens_max_dense if mode.dense else cfg.tokens_max
-        job = random_job(rng, cfg, mode, (tokens, min(cfg.k_max, 12 * cfg.m_group), 3 * cfg.cols - 1))
+        shape = (tokens, min(cfg.k_max, 12 * cfg.m_group), 3 * cfg.cols - 1)
+        # Streams are as wide as the largest N needs: with a smaller one the array waits for them.
+        job = random_job(rng, cfg, mode, shape, pattern=(cfg.n_keep, cfg.m_group) if cfg.flexible else None)
         engine.send(job)
         await engine.begin(job)
         counted = await engine.finish(job)
         stated = unstalled_cycles(
-            cfg, *job.shape, dense=mode.dense, compressed=mode.compressed, parameters=mode.parameters
+            cfg, *job.shape, dense=mode.dense, compressed=mode.compressed, parameters=mode.parameters, n=job.kept
         )
         assert counted["cycles"] == stated, f"{job.shape}, {mode}: {counted}, {stated} cycles are stated"
         assert not counted["wait_results"]

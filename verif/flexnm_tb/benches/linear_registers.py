@@ -13,7 +13,7 @@ from flexnm_rtl.registers import ADDRESS_BITS, BY_NAME, REGISTERS
 from flexnm_tb.engine_bench import EngineBench
 from flexnm_tb.engine_cycles import ideal_cycles
 from flexnm_tb.engine_jobs import modes_of
-from flexnm_tb.engine_stimuli import random_shape
+from flexnm_tb.engine_stimuli import random_pattern, random_shape
 from flexnm_tb.register_model import COUNTERS, RegisterModel
 
 MOST_CYCLES = 300
@@ -81,6 +81,9 @@ class Fuzz:
         tokens, channels, outputs = random_shape(rng, cfg, mode, MOST_CYCLES)
         for name, word in (("tokens", tokens), ("channels", channels), ("outputs", outputs), ("mode", mode.word)):
             await self.write_word(name, word)
+        if cfg.flexible:
+            n, m = random_pattern(rng, cfg) or (1, 4)
+            await self.write_word("block_pattern", BY_NAME["block_pattern"].encode(keep=n, group=m))
         await self.write_word("control", 1)
 
     async def end_job(self) -> None:
@@ -95,6 +98,7 @@ class Fuzz:
             "channels": [0, 1, cfg.m_group, cfg.k_max, cfg.k_max + 1],
             "outputs": [0, 1, cfg.cols, cfg.cols + 1],
             "mode": list(range(16)),
+            "block_pattern": [m << 6 | n for m in (0, 4, 5, 8, 16, 32) for n in (0, 1, m // 2, m, m + 1)],
             "control": [0, 1, 1, 2, 3],
         }.get(name or "", [])
         value = rng.choice(likely) if likely and rng.random() < 0.8 else rng.getrandbits(32)

@@ -21,6 +21,8 @@ class ArrayBench:
         self.ctx = ctx = context.load()
         self.cfg = ctx.cfg
         self.rng = ctx.rng(f"data {idle} {backpressure}")
+        if ctx.cfg.flexible:
+            dut.steps.value = ctx.cfg.steps
         self.layouts = {name: ctx.layout(name) for name in ("acts", "weights", "results")}
         self.acts = Source(dut, "acts", self.layouts["acts"]["width"], stalls.choose(idle, ctx.rng("a")), 1)
         self.weights = Source(dut, "weights", self.layouts["weights"]["width"], stalls.choose(idle, ctx.rng("w")), 2)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import torch
+from flexnm_model.compress import pattern_config
 from flexnm_model.methods import Method
 from flexnm_model.methods.integer import MethodLinear, largest_input
 from flexnm_model.methods.layer import SparseLinear, Tensors
@@ -21,7 +22,8 @@ class HardwareLinear(MethodLinear):
             layer = HardwareLinear(torch.nn.Linear(576, 1536), pool)
             y = layer(torch.randn(64, 576))
 
-    method: the engines' N:M, by magnitude, when left out. tensors: calibrated and learned ones of the layer.
+    method: the engines' N:M, by magnitude, when left out; flexible engines take any pattern they have room for.
+    tensors: calibrated and learned ones of the layer.
     Equal to ``MethodLinear``, which for a plain pattern is ``IntegerLinear``, to the last bit.
     counters: those of the last call, added up over its jobs.
     Raises ConfigError for a layer of more channels than the engine's K_MAX, and like ``MethodLinear``.
@@ -39,7 +41,10 @@ class HardwareLinear(MethodLinear):
         own = Method(Blocks(pool.cfg.n_keep, pool.cfg.m_group)) if method is None else method
         known = tensors or {}
         sparse = SparseLinear(linear, own, known, name=name)
-        super().__init__(sparse, own, pool.cfg, name=name, peak=largest_input(sparse, known))
+        blocks = own.pattern if isinstance(own.pattern, Blocks) else None
+        self.pattern = (blocks.n, blocks.m) if blocks and pool.cfg.flexible else None
+        cfg = pattern_config(pool.cfg, self.pattern)
+        super().__init__(sparse, own, cfg, name=name, peak=largest_input(sparse, known))
         self.pool = pool
         self.counters: Counter[str] = Counter()
 
@@ -63,7 +68,9 @@ class HardwareLinear(MethodLinear):
     ) -> PoolResult:
         """The totals of ``product`` from the engines. advance: see ``EnginePool.multiply``."""
         methods = self.methods(exponents)
-        return self.pool.multiply(x, self.weight.q, advance, methods=methods, requantization=self.requantization)
+        return self.pool.multiply(
+            x, self.weight.q, advance, methods=methods, requantization=self.requantization, pattern=self.pattern
+        )
 
     def dense_job(self, x: torch.Tensor, w: torch.Tensor, advance: Callable[[], None] = lambda: None) -> PoolResult:
         """The sums of ``dense_product`` from the engines."""

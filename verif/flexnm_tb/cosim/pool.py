@@ -148,19 +148,20 @@ class EnginePool(UnitPool[SimulatedEngine]):
         dense: bool = False,
         methods: Methods | None = None,
         requantization: Requantization | None = None,
+        pattern: tuple[int, int] | None = None,
     ) -> PoolResult:
         """S(x) w^T, or x w^T with ``dense``: x (T, K), w (O, K), signed integers of the configured widths.
 
         Weights are packed for one job at a time and dropped after it. advance: called now and then while the engines
-        run, in the caller's thread. methods: see ``LinearDriver.run``. requantization: its bias is added; results are
-        exact. Raises ConfigError and DeviceError as ``LinearDriver`` does.
+        run, in the caller's thread. methods, pattern: see ``LinearDriver.run``. requantization: its bias is added;
+        results are exact. Raises ConfigError and DeviceError as ``LinearDriver`` does.
         """
         parts = self._parts(x.shape[0], *w.shape, dense=dense)
 
         def work(index: int, part: slice) -> JobResult:
             driver = self._drivers[index]
             weights = driver.prepare(w[part], requantization and requantization.part(part))
-            return driver.run(x, weights, dense=dense, requantize=False, methods=methods)
+            return driver.run(x, weights, dense=dense, requantize=False, methods=methods, pattern=pattern)
 
         return gather(self.share(parts, work, advance), len(parts) * ceil_div(x.shape[0], self._most(dense)))
 
