@@ -80,7 +80,7 @@ def _engine(name: str, n: int, m: int, given: Mapping[str, int | None]) -> Confi
     """The engine that N:M in all layers would be built as, with the fields that were given."""
     changes = {key: value for key, value in given.items() if value is not None}
     ports = {"acts_per_beat": 0, "weights_per_beat": 0, "results_per_beat": 0}
-    return preset(name).replace(n_keep=n, m_group=m, **ports, **changes)
+    return preset(name).replace(flexible=False, n_keep=n, m_group=m, **ports, **changes)
 
 
 def _show(result: Plan, out: str) -> None:

@@ -112,12 +112,14 @@ def llm(
 def config_of(preset_name: str, pattern: Pattern | None, lanes: int | None, **settings: int | None) -> Config:
     """The configuration; the preset's lanes stay where they divide the pattern's N. settings: of ``make_config``.
 
-    A plan leaves N as it is, and brings its M. Raises ConfigError.
+    A plan leaves N as it is, and brings its M. A flexible preset stays as it is. Raises ConfigError.
     """
     from flexnm_model.methods.patterns import Blocks, Planned
     from flexnm_model.methods.plan import Plan
 
     usual = preset(preset_name)
+    if usual.flexible:
+        return make_config(preset_name, None, lanes=lanes, **settings)
     if isinstance(pattern, Planned) and (m := Plan.load(pattern.file).m) != usual.m_group:
         pattern = Blocks(m, m)
     if not isinstance(pattern, Blocks):
