@@ -14,10 +14,12 @@ PARTIAL := $(VENV)/.flexnm-partial
 
 # ---- Settings: NAME=value on the command line becomes an option of the flexnm command ----------------------------
 
-settings_verilog := PRESET N M ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG T_MAX ACTS_PER_BEAT WEIGHTS_PER_BEAT RESULTS_PER_BEAT SCORE_FACTOR FACTOR_WIDTH STATIC_SHIFT TOKEN_SHIFT VARIANCE FRACTION_BITS BUS_WIDTH TILE_BEATS OUTSTANDING ADDRESS_WIDTH
+settings_verilog := PRESET N M FLEXIBLE ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR TOP OUT CONFIG T_MAX ACTS_PER_BEAT WEIGHTS_PER_BEAT RESULTS_PER_BEAT SCORE_FACTOR FACTOR_WIDTH STATIC_SHIFT TOKEN_SHIFT VARIANCE FRACTION_BITS BUS_WIDTH TILE_BEATS OUTSTANDING ADDRESS_WIDTH
 settings_sim := PRESET N M ROWS COLS LANES WIDTH METADATA SELECTOR MODEL TEXT TOKENS LAYERS
 settings_llm := PATTERN METHOD PARAMETERS MODEL TEXT TOKENS LAYERS PRESET ROWS COLS LANES K_MAX ENGINES OUT
 settings_decode := PROMPT MODEL TOKENS PATTERN K_MAX BUS_WIDTH TILE_BEATS ENGINES OUT
+settings_synth := TARGET TOP PRESET N M FLEXIBLE ROWS COLS LANES WIDTH WEIGHT_WIDTH K_MAX METADATA SELECTOR CONFIG T_MAX ACTS_PER_BEAT WEIGHTS_PER_BEAT RESULTS_PER_BEAT SCORE_FACTOR FACTOR_WIDTH STATIC_SHIFT TOKEN_SHIFT VARIANCE FRACTION_BITS BUS_WIDTH TILE_BEATS OUTSTANDING ADDRESS_WIDTH LIBERTY CLOCK EFFORT DEVICE SEED OUT
+settings_sweep := PATTERNS TOPS SELECTORS LANES ARRAYS METADATA TARGETS LIBERTY CLOCK JOBS DASK PERPLEXITY OUT
 settings_ppl := MODEL TEXT WINDOWS PATTERNS JSON
 settings_accuracy := MODEL METHODS TASKS LIMIT WINDOWS TEXT PARAMETERS OUT
 settings_calibrate := MODEL TEXT WINDOWS WINDOW SKIP TRAIN STEPS RATE SEED PARAMETERS OUT
@@ -32,6 +34,7 @@ general := PYTHON FLEXNM_CACHE
 option_PRESET := --preset
 option_N := --n
 option_M := --m
+option_FLEXIBLE := --flexible
 option_ROWS := --rows
 option_COLS := --cols
 option_LANES := --lanes
@@ -80,6 +83,18 @@ option_RATE := --rate
 option_SEED := --seed
 option_AVERAGE := --average
 option_BUDGET := --budget
+option_TARGET := --target
+option_LIBERTY := --liberty
+option_CLOCK := --clock
+option_EFFORT := --effort
+option_DEVICE := --device
+option_TOPS := --tops
+option_SELECTORS := --selectors
+option_ARRAYS := --arrays
+option_TARGETS := --targets
+option_JOBS := --jobs
+option_DASK := --dask
+option_PERPLEXITY := --perplexity
 
 # Only what the command line says counts: a stray N in the environment changes nothing.
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -91,7 +106,7 @@ refuse = $(error unknown setting $(strip $(2)): known settings of `make $(1)` ar
 $(foreach goal,$(MAKECMDGOALS),$(if $(call unknown,$(goal)),$(call refuse,$(goal),$(call unknown,$(goal)))))
 
 # The flexnm command may run make itself (Verilator's makefiles): it must not inherit our flags and settings.
-unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim llm decode ppl accuracy calibrate plan capture test,$(settings_$(goal))))
+unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim synth sweep llm decode ppl accuracy calibrate plan capture test,$(settings_$(goal))))
 FLEXNM = $(BIN)/flexnm
 
 # ---- Targets ------------------------------------------------------------------------------------------------------
@@ -105,6 +120,8 @@ help: ## This list
 	@echo "Settings"
 	@echo "  verilog    $(settings_verilog)"
 	@echo "  sim        $(settings_sim)"
+	@echo "  synth      $(settings_synth)"
+	@echo "  sweep      $(settings_sweep)"
 	@echo "  llm        $(settings_llm)"
 	@echo "  decode     $(settings_decode)"
 	@echo "  ppl        $(settings_ppl)"
@@ -126,6 +143,14 @@ verilog: $(READY) ## Generate Verilog from a preset or from settings
 sim: deps $(READY) ## Run layers of an LLM through the Verilog, against the bit-exact model
 	@$(FLEXNM) sim $(call options,sim)
 
+.PHONY: synth
+synth: synth-deps $(READY) ## Map a unit to an FPGA or to standard cells: size, clock rate, power
+	@$(FLEXNM) synth $(call options,synth)
+
+.PHONY: sweep
+sweep: sweep-deps $(READY) ## Measure a grid of designs: area, throughput and accuracy against each other
+	@$(FLEXNM) sweep $(call options,sweep)
+
 .PHONY: llm
 llm: deps $(READY) ## Run a whole LLM on the simulated engine, every layer checked
 	@$(FLEXNM) llm $(call options,llm)
@@ -135,7 +160,7 @@ decode: deps $(READY) ## Let an LLM write on the simulated decode engine, every 
 	@$(FLEXNM) decode $(call options,decode)
 
 .PHONY: test
-test: deps $(READY) lint ## Lint, then every test
+test: test-deps $(READY) lint ## Lint, then every test
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(call raw,ARGS)
 
 .PHONY: faults
@@ -199,10 +224,28 @@ distclean: clean ## Remove .venv and .cache as well
 # What Debian has to provide: a compiler and ccache for Verilator's output, Icarus, and the shared libpython that
 # cocotb loads into the simulator. Python's venv module comes first, for .venv itself.
 TOOLS := g++ ccache iverilog libpython
+# For `make synth`: OpenSTA, and a library of standard cells where LIBERTY names none. Power needs a simulation.
+SYNTH_TOOLS := $(if $(filter asic,$(call raw,TARGET)),$(TOOLS) sta $(if $(filter LIBERTY,$(given)),,osu018))
+# For `make sweep`: area and timing only.
+SWEEP_TOOLS := $(if $(findstring asic,$(or $(call raw,TARGETS),asic)),sta $(if $(filter LIBERTY,$(given)),,osu018))
+# For `make test`: a browser opens the page of a sweep.
+TEST_TOOLS := $(TOOLS) chromium chromedriver
 
 .PHONY: deps
 deps: ## Install the Debian packages that are missing, if any
 	@sh -c "$$INSTALL_MISSING" deps $(TOOLS)
+
+.PHONY: synth-deps
+synth-deps:
+	@sh -c "$$INSTALL_MISSING" deps $(SYNTH_TOOLS)
+
+.PHONY: sweep-deps
+sweep-deps:
+	@sh -c "$$INSTALL_MISSING" deps $(SWEEP_TOOLS)
+
+.PHONY: test-deps
+test-deps:
+	@sh -c "$$INSTALL_MISSING" deps $(TEST_TOOLS)
 
 .PHONY: setup
 setup: $(READY) ## Create .venv with the pinned packages (once)
@@ -211,7 +254,7 @@ $(READY): pyproject.toml constraints.txt
 	@sh -c "$$INSTALL_MISSING" deps
 	@sh -c "$$CREATE_VENV"
 
-deps $(READY): export INSTALL_MISSING = $(install_missing)
+deps synth-deps sweep-deps test-deps $(READY): export INSTALL_MISSING = $(install_missing)
 $(READY): export CREATE_VENV = $(create_venv)
 
 define install_missing
@@ -236,7 +279,15 @@ try:
     sys.base_prefix == "/usr" and ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
 except OSError:
     print("libpython%d.%d" % sys.version_info[:2])')"
+    elif [ "$$tool" = osu018 ]; then
+        found=
+        for folder in $$(echo "$${XDG_DATA_DIRS:-/usr/local/share:/usr/share}" | tr : ' '); do
+            [ ! -e "$$folder/qflow/tech/osu018/osu018_stdcells.lib" ] || found=yes
+        done
+        [ -n "$$found" ] || missing="$$missing qflow-tech-osu018"
     elif ! command -v "$$tool" >/dev/null; then
+        [ "$$tool" = sta ] && tool=opensta
+        [ "$$tool" = chromedriver ] && tool=chromium-driver
         missing="$$missing $$tool"
     fi
 done

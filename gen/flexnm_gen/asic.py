@@ -14,13 +14,15 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from amaranth.lib import wiring
 from flexnm_rtl.config import ConfigError
 
+from flexnm_gen.asic_recipes import USUAL, Recipe
+from flexnm_gen.full_adder import full_adder
 from flexnm_gen.liberty import Library, read_liberty
 from flexnm_gen.netlist import to_verilog
 
@@ -56,11 +58,18 @@ class Part:
 class Mapped:
     """A mapped design. ``delay_ps``: ABC's estimate of the longest path inside a part, without wires and set-up time;
     None when it was mapped without a clock.
+
+    ``netlist``: Verilog of nothing but cells of the library and modules of them; each memory is an instance of a module
+    that is not in it. ``behaviour``: the same with those modules, where a memory is an array of registers. ``recipe``:
+    name of the one that it was mapped by.
     """
 
     top: str
     parts: dict[str, Part]
     delay_ps: float | None
+    netlist: str = field(repr=False)
+    behaviour: str = field(repr=False)
+    recipe: str = ""
 
     @property
     def area(self) -> float:
@@ -84,38 +93,65 @@ class Mapped:
 
 
 def map_component(
-    component: wiring.Component, name: str, liberty: Sequence[Path], *, clock_ps: float | None = None
+    component: wiring.Component,
+    name: str,
+    liberty: Sequence[Path],
+    *,
+    clock_ps: float | None = None,
+    recipe: Recipe = USUAL,
 ) -> Mapped:
     """``map_area`` of an Amaranth component, converted as the generator does, with top module ``name``."""
-    return map_area(to_verilog(component, name), name, liberty, clock_ps=clock_ps)
+    return map_area(to_verilog(component, name), name, liberty, clock_ps=clock_ps, recipe=recipe)
 
 
 def map_area(
-    source: str, top: str, liberty: Sequence[Path], *, clock_ps: float | None = None, hierarchy: bool = False
+    source: str,
+    top: str,
+    liberty: Sequence[Path],
+    *,
+    clock_ps: float | None = None,
+    hierarchy: bool = False,
+    recipe: Recipe = USUAL,
 ) -> Mapped:
     """Map Verilog or RTLIL text with top module ``top`` onto the cells of ``liberty``, files of one library.
 
     ``clock_ps``: period for which ABC sizes gates and adds buffers; without it, it only looks for a small area, and
     nothing is buffered. ``hierarchy``: every module is a part; else only those used several times and the top.
+    ``recipe``: how ABC goes about it; ``flexnm_gen.asic_best`` tries all.
     Raises ConfigError for Liberty files that are missing, damaged or cannot carry the design.
     """
     library = read_liberty(liberty)
     named = ", ".join(map(str, liberty))
     with tempfile.TemporaryDirectory() as folder:
-        found, log = _mapped(source, top, library, named, Path(folder), clock_ps, hierarchy)
+        found, log = _mapped(source, top, library, named, Path(folder), clock_ps, hierarchy, recipe)
+        netlist, behaviour = (
+            Path(folder, f"{name}.v").read_text(encoding="utf-8") for name in ("netlist", "behaviour")
+        )
     delays = [float(delay) for delay in re.findall(r"Delay =\s*([\d.]+) ps", log)]
-    return Mapped(top, _parts(found, top, library, named), max(delays, default=0.0) if clock_ps else None)
+    delay = max(delays, default=0.0) if clock_ps else None
+    return Mapped(top, _parts(found, top, library, named), delay, netlist, behaviour, recipe.name)
 
 
 def _mapped(
-    source: str, top: str, library: Library, named: str, folder: Path, clock_ps: float | None, hierarchy: bool
+    source: str,
+    top: str,
+    library: Library,
+    named: str,
+    folder: Path,
+    clock_ps: float | None,
+    hierarchy: bool,
+    recipe: Recipe,
 ) -> tuple[dict[str, Any], str]:
     """Contents of every module as ``asic_map`` writes them, and the log."""
     texts = {f"cells{i}.lib": text for i, text in enumerate(library.texts)} | {"design": source}
     load = LOADS * library.driver.load * library.load_ff
-    texts["script"] = _abc_script(clock_ps)
+    texts["script"] = recipe.script(clock_ps)
     texts["constraints"] = f"set_driving_cell {library.driver.name}\nset_load {load:.4f}\n"
+    adder = full_adder(library) if recipe.full_adders else None
+    if adder:
+        texts["adders"] = adder.techmap
     settings = {
+        "adders": "adders" if adder else None,
         "top": top,
         "source": "design",
         "marker": _MAPPING,
@@ -134,17 +170,6 @@ def _mapped(
     if done.returncode:
         _fail(done.stdout + done.stderr, top, named)
     return json.loads((folder / "result").read_text(encoding="utf-8")), done.stdout
-
-
-def _abc_script(clock_ps: float | None) -> str:
-    """What ABC does: Yosys's own script with two changes.
-
-    Its search for equal nodes has a limit (100 conflicts), without which it takes minutes on 32 multipliers side by
-    side. A second ``dc2`` takes 3 to 5 % off the area of the compressors.
-    """
-    period = f" -D {clock_ps:g}" if clock_ps else ""
-    sizing = f"buffer; upsize{period}; dnsize{period}; stime -p\n" if clock_ps else ""
-    return f"strash; &get -n; &fraig -x -C 100; &put; dc2; dc2; strash; &get -n; &dch -f; &nf{period}; &put\n{sizing}"
 
 
 def _fail(log: str, top: str, named: str) -> None:

@@ -1,8 +1,9 @@
 """Mapping in Yosys: ``python -m flexnm_gen.asic_map SETTINGS RESULT``, two JSON files.
 
 Modules used several times are mapped once and stay modules; all others become part of their parent, unless everything
-is to stay apart. Memories stay memories. The result names cells of every module, before any counting. Imports nothing
-but Yosys: ``flexnm_gen.asic`` starts it in a process of its own, because an error ends it.
+is to stay apart. Memories stay memories. The result names cells of every module, before any counting; the netlists are
+``netlist.v``, where every memory is an empty module of its own, and ``behaviour.v``, where those modules hold the
+memories. Imports nothing but Yosys: ``flexnm_gen.asic`` starts it in a process of its own, because an error ends it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from pyosys import libyosys as ys
 
 _MEMORY = "$mem_v2"
+_PLAIN = "-noattr -noexpr -nohex -simple-lhs -renameprefix g"  # names like _1_ would be hidden from traces
 
 
 def _run(design: Any, *commands: str) -> None:
@@ -32,7 +34,10 @@ def _keep_modules(design: Any, everything: bool) -> None:
 
 
 def _map(settings: dict[str, Any]) -> Any:
-    """The mapped design. Full adders and multipliers are Yosys's own (Booth); flip-flops have no enables or resets."""
+    """The mapped design. Flip-flops have no enables or resets.
+
+    Multipliers are Yosys's own with Booth's recoding: rows of bits, one for each bit, are larger.
+    """
     design = ys.Design()
     top = settings["top"]
     liberty = " ".join(f"-liberty {path}" for path in settings["liberty"])
@@ -41,6 +46,8 @@ def _map(settings: dict[str, Any]) -> Any:
     _keep_modules(design, settings["hierarchy"])
     _run(design, "flatten -noscopeinfo", "opt_clean", f"synth -top {top} -nofsm -booth -run :fine")
     _run(design, "opt -fast -full", "opt -full", "techmap", "setundef -zero", "opt -fast")
+    if settings["adders"]:
+        _run(design, "extract_fa -fa", f"techmap -map {settings['adders']}", "techmap", "opt -fast")
     print(settings["marker"], flush=True)
     _run(design, f"dfflibmap {liberty}{avoided}", "opt -fast")
     _run(design, f"abc -script {settings['script']} {liberty}{avoided} {settings['timing']}", "opt_clean -purge")
@@ -60,9 +67,28 @@ def _contents(module: Any) -> dict[str, Any]:
     return {"cells": cells, "memories": memories}
 
 
+def _write_netlists(design: Any, top: str) -> None:
+    """Verilog that simple readers understand: one wire a bit, no expressions; every memory in a module of its own."""
+    for module in design.modules_.values():
+        memories = [cell for cell in module.cells_.values() if cell.type.str() == _MEMORY]
+        for i, cell in enumerate(memories):
+            cell.set_string_attribute(ys.IdString("\\submod"), f"memory{i}")
+    _run(design, "splitnets", "opt_clean -purge", "submod", f"hierarchy -top {top}")
+    for module in design.modules_.values():
+        for wire in module.wires_.values():
+            wire.is_signed = False  # which small readers do not know
+    _run(design, f"write_verilog {_PLAIN} behaviour.v")
+    for module in list(design.modules_.values()):
+        if any(cell.type.str() == _MEMORY for cell in module.cells_.values()):
+            _run(design, f"blackbox {module.name.str()[1:]}")
+    _run(design, f"write_verilog {_PLAIN} netlist.v")
+
+
 def _main(settings: str, result: str) -> None:
-    design = _map(json.loads(Path(settings).read_text(encoding="utf-8")))
+    given = json.loads(Path(settings).read_text(encoding="utf-8"))
+    design = _map(given)
     found = {module.name.str().removeprefix("\\"): _contents(module) for module in design.modules_.values()}
+    _write_netlists(design, given["top"])
     Path(result).write_text(json.dumps(found), encoding="utf-8")
 
 

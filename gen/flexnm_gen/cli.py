@@ -25,6 +25,8 @@ COMMANDS = {
     "plan": ("flexnm_model.plan_commands", "Choose N for each layer of an LLM under a budget."),
     "sim": ("flexnm_tb.commands", "Check the RTL on captured LLM layers in simulation."),
     "llm": ("flexnm_tb.llm_commands", "Run a whole LLM on the simulated engine, checked layer by layer."),
+    "synth": ("flexnm_tb.synth_commands", "Map a unit to an FPGA or to standard cells, and say what it costs."),
+    "sweep": ("flexnm_tb.sweep_commands", "Measure a grid of designs: table, and plots of area, throughput, accuracy."),
     "decode": ("flexnm_tb.decode_commands", "Let an LLM write on the simulated decode engine, checked layer by layer."),
 }
 EXTRAS = {"flexnm_model": "model", "flexnm_tb": "sim"}

@@ -113,7 +113,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 @functools.lru_cache(maxsize=16)
 def _read_cached(path: Path, _time: int, _size: int) -> Library:
     """One file; the same one is read once."""
-    text = _reduced(_text(path), path)
+    text = _reduced(liberty_text(path), path)
     found = {name: _cell(name, body) for name, body in _parts(text, "cell").items()}
     unit = re.search(r'capacitive_load_unit\s*\(\s*([\d.eE+-]+)\s*,\s*"?(\w+)', text)
     scale = {"ff": 1.0, "pf": 1e3}.get(unit[2].lower(), 0.0) * float(unit[1]) if unit else 1e3
@@ -122,7 +122,8 @@ def _read_cached(path: Path, _time: int, _size: int) -> Library:
     return Library((text,), found, scale)
 
 
-def _text(path: Path) -> str:
+def liberty_text(path: Path) -> str:
+    """A Liberty file as it is, unpacked. Raises ConfigError for one that cannot be read."""
     try:
         content = path.read_bytes()
         if content.startswith(_GZIP):
@@ -176,6 +177,17 @@ def _parts(text: str, kind: str) -> dict[str, str]:
     heads = list(re.finditer(rf'\b{kind}\s*\(\s*"?([^\s"()]+)"?\s*\)\s*{{', text))
     ends = [head.start() for head in heads[1:]] + [len(text)] * bool(heads)
     return {head[1]: text[head.end() : end] for head, end in zip(heads, ends, strict=True)}
+
+
+def cell_functions(library: Library) -> dict[str, tuple[tuple[str, ...], dict[str, str]]]:
+    """By cell: its input pins, and the functions of its outputs as they are written."""
+    found = {}
+    for name, body in (pair for text in library.texts for pair in _parts(text, "cell").items()):
+        pins = _parts(body, "pin")
+        inputs = tuple(pin for pin, text in pins.items() if _attribute(text, "direction") == "input")
+        written = {pin: re.search(r'\bfunction\s*:\s*"([^"]*)"', text) for pin, text in pins.items()}
+        found[name] = (inputs, {pin: text[1] for pin, text in written.items() if text and pin not in inputs})
+    return found
 
 
 def _cell(name: str, text: str) -> Cell:

@@ -38,8 +38,8 @@ class ActLoader(wiring.Component):
     beyond ``channels`` count as padding. Writes: ``bank`` (tokens of a beat), ``addr``, ``data``; ``filled``: entries
     that are complete. Takes a beat a cycle, in dense mode one in ``dense_beats``. ``short``, ``long``, ``abort``: see
     ``PacketGuard``. ``pattern``: see ``Compressor``. ``factors``, ``static_shift``, ``token_shift``, ``variance``:
-    modes, in a design that has them, and the ports of ``Preparation``, ``GroupBuffer`` (``mean`` of ``mean_token`` with ``mean_valid``) and ``VarianceMeter``
-    (``gain`` of ``gain_token`` with ``gain_valid``) that go with them.
+    modes, in a design that has them, and the ports of ``Preparation``, ``GroupBuffer`` (``mean`` of ``mean_token`` with
+    ``mean_valid``) and ``VarianceMeter`` (``gain`` of ``gain_token`` with ``gain_valid``) that go with them.
     """
 
     def __init__(self, cfg: Config) -> None:

@@ -37,8 +37,8 @@ class RegisterFile(wiring.Component):
     ``start``: set for a cycle when a job begins. ``abort``: set from the command until the job ends. ``busy``: a job
     runs. ``done``: it ends in this cycle. Each field of a job register drives a port of its name.
     ``write_x``: the word ``table_data`` is written to table register ``x``, entry ``table_index``.
-    more_ports: those of the engine's own logic. absent: job and table registers that this unit has no hardware for: they
-    read 0, writing them answers SLVERR.
+    more_ports: those of the engine's own logic. absent: job and table registers that this unit has no hardware for:
+    they read 0, writing them answers SLVERR.
     ``count_x``: counter ``x`` (a read-only register behind ``cycles``) goes up by one. ``error_x``: error flag ``x``
     gets set.
     """

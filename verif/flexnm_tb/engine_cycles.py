@@ -66,8 +66,8 @@ def unstalled_cycles(
 ) -> int:
     """Cycles of a job, from start to the last result, when no stream ever pauses and ``results_keep_up``.
 
-    n: values kept of a block of a flexible engine. The job uses no method that changes values or sums (those that measure
-    tokens first take longer).
+    n: values kept of a block of a flexible engine. The job uses no method that changes values or sums (those that
+    measure tokens first take longer).
     With parameters and a single group of tokens, ``parameter_words`` more beats a tile may make the weights late.
     """
     fill = fill_cycles(cfg, dense=dense, compressed=compressed, parameters=parameters)

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 from flexnm_gen.files import write_files
 from flexnm_gen.synth import CLOCK_PS
-from flexnm_gen.tops import TOPS
 from flexnm_rtl.config import ConfigError
+
+from flexnm_tb.sweep.grid import UNITS, Axes
 
 DATABASE = "sweep.sqlite"
 NAMED = 5
@@ -18,7 +19,7 @@ NAMED = 5
 
 @click.command()
 @click.option("--patterns", default="2:4,4:8,8:16,16:32", show_default=True, help="N:M.")
-@click.option("--tops", default="compressor,mac_array", show_default=True, help=f"Units: {', '.join(TOPS)}.")
+@click.option("--tops", default="compressor,mac_array", show_default=True, help=f"Units: {', '.join(UNITS)}.")
 @click.option("--selectors", default="rank,rank2,radix", show_default=True, help="Selection hardware.")
 @click.option(
     "--lanes", default="1,N", show_default=True, help="Multipliers in a processing element; N: as many as kept."
@@ -42,7 +43,6 @@ def sweep(
     one fails the others go on, and the exit status is 1.
     """
     from flexnm_tb.sweep.environment import Settings, environments
-    from flexnm_tb.sweep.grid import Axes
     from flexnm_tb.sweep.perplexity import DEFAULT, read_perplexities
     from flexnm_tb.sweep.report import HTML_FILE, Report, page
     from flexnm_tb.sweep.run import sweep as run

@@ -24,7 +24,7 @@ class FakeEngine:
         self.words = {register.name: 0 for register in BY_NAME.values()}
         self.words |= {"id": IDENTIFICATION, "t_max": cfg.tokens_max, "k_max": cfg.k_max}
         for name, values in {
-            "pattern": {"n": cfg.n_keep, "m": cfg.m_group, "metadata": int(cfg.metadata is Metadata.INDEX),
+            "pattern": {"n": cfg.n_keep, "m": cfg.m_group, "metadata": list(Metadata).index(cfg.metadata),
                         "lanes": cfg.lanes},
             "array": {"rows": cfg.rows, "cols": cfg.cols},
             "widths": {"act": cfg.act_width, "weight": cfg.weight_width, "result": cfg.result_width},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from flexnm_model.compress import Compressed, compress, decompress
 from flexnm_model.select import select, select_blocks
 from flexnm_rtl.config import Config, ConfigError, Metadata
 
-PATTERNS = [(2, 4), (4, 8), (8, 16), (16, 32), (1, 2), (1, 16), (3, 5), (7, 7), (31, 32), (32, 32)]
+PATTERNS = [(2, 4), (4, 8), (8, 16), (16, 32), (1, 2), (1, 16), (3, 5), (7, 7), (31, 32), (32, 32), (3, 7), (5, 17)]
 FORMATS = list(Metadata)
 
 
@@ -38,11 +39,15 @@ def test_metadata_round_trip_equals_reference(n: int, m: int, fmt: Metadata) -> 
 
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_every_mask_of_small_patterns(fmt: Metadata) -> None:
-    for n, m in [(2, 4), (4, 8), (3, 5)]:
+    for n, m in [(n, m) for m in range(2, 9) for n in range(1, m + 1)] + [(8, 16)] * (fmt is Metadata.ENUMERATIVE):
         chosen = list(itertools.combinations(range(m), n))
-        masks = torch.tensor([[i in c for i in range(m)] for c in chosen])
+        masks = torch.zeros(len(chosen), m, dtype=torch.bool)
+        masks[torch.arange(len(chosen)).unsqueeze(1), torch.tensor(chosen)] = True
         words = metadata.pack(masks, config(n, m, fmt))
         assert len(set(words)) == len(chosen)
+        if fmt is Metadata.ENUMERATIVE:  # every number once, in the order of the bitmasks
+            bitmasks = metadata.mask_to_bits(masks)
+            assert torch.equal(torch.tensor(words)[bitmasks.argsort()], torch.arange(len(chosen)))
         assert torch.equal(metadata.unpack(words, config(n, m, fmt)), masks)
 
 
@@ -50,9 +55,22 @@ def test_bit_layout_examples_of_the_docstring() -> None:
     mask = torch.tensor([[True, False, False, True]])
     assert metadata.pack(mask, config(2, 4)) == [0b1001]
     assert metadata.pack(mask, config(2, 4, Metadata.INDEX)) == [0b11_00]
+    assert metadata.pack(mask, config(2, 4, Metadata.ENUMERATIVE)) == [0b011]
     full = torch.tensor([[True] * 32])
+    assert metadata.pack(full, config(32, 32, Metadata.ENUMERATIVE)) == [0]
     assert metadata.pack(full, config(32, 32)) == [2**32 - 1]
     assert metadata.pack(full, config(32, 32, Metadata.INDEX)) == [sum(i << (5 * i) for i in range(32))]
+
+
+@pytest.mark.parametrize(
+    "n, m, bits", [(2, 4, 3), (4, 8, 7), (8, 16, 14), (16, 32, 30), (1, 2, 1), (1, 16, 4), (7, 7, 1)]
+)
+def test_bits_of_an_enumerated_block(n: int, m: int, bits: int) -> None:
+    assert config(n, m, Metadata.ENUMERATIVE).metadata_width == bits
+    highest = torch.arange(m) >= m - n
+    assert metadata.indices_to_rank(highest.nonzero().T, m).tolist() == [math.comb(m, n) - 1]
+    with pytest.raises(ConfigError, match=f"there are {math.comb(m, n)} masks of {n} channels out of {m}"):
+        metadata.rank_to_mask(torch.tensor([[math.comb(m, n)]]), n, m)
 
 
 def test_indices_round_trip_keeps_leading_shape() -> None:
@@ -63,7 +81,11 @@ def test_indices_round_trip_keeps_leading_shape() -> None:
     assert torch.equal(metadata.bits_to_mask(metadata.mask_to_bits(masks), 16), masks)
 
 
-BAD_WORDS = {Metadata.BITMASK: [0b0111, 1 << 4, -1], Metadata.INDEX: [0b01_01, 0b00_01, 1 << 4]}
+BAD_WORDS = {
+    Metadata.BITMASK: [0b0111, 1 << 4, -1],
+    Metadata.INDEX: [0b01_01, 0b00_01, 1 << 4],
+    Metadata.ENUMERATIVE: [6, 1 << 3, -1],
+}
 
 
 @pytest.mark.parametrize("fmt, word", [(fmt, word) for fmt, words in BAD_WORDS.items() for word in words])

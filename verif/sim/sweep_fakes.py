@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,17 @@ from flexnm_gen.synth import prepare
 from flexnm_gen.tops import module_name, settle
 from flexnm_rtl.config import Config
 from flexnm_rtl.presets import preset
+
+GRID = {
+    "patterns": "2:4,4:8,3:8",
+    "tops": "compressor,mac_array",
+    "selectors": "auto,rank,radix",
+    "lanes": "2,N",
+    "arrays": "1x2",
+    "metadata": "bitmask",
+    "targets": "asic",
+}
+"""Eleven points, one of which cannot be built: 3:8 with two lanes. At 2:4, two lanes are all lanes."""
 
 
 @functools.cache
@@ -64,3 +76,12 @@ def killed(top: str, cfg: Config, target: str, **options: Any) -> dict[str, Any]
     if cfg.pattern == "4:8":
         os.kill(os.getpid(), signal.SIGKILL)
     return fake(top, cfg, target, **options)
+
+
+def until(ready: Callable[[], bool]) -> None:
+    """Wait, up to a minute."""
+    for _ in range(600):
+        if ready():
+            return
+        time.sleep(0.1)
+    raise TimeoutError

@@ -1,4 +1,4 @@
-"""Sweeps: which points there are, what is kept, interruptions, failures, a Dask cluster. The page has a test file."""
+"""Sweeps: what is kept, interruptions, failures, a Dask cluster. Grid and page have test files of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,23 +16,13 @@ import flexnm_tb.sweep.run as running
 import pytest
 from flexnm_gen import synth
 from flexnm_gen.cli import run
-from flexnm_rtl.config import Config, ConfigError
+from flexnm_rtl.config import ConfigError
 from flexnm_tb.known_cells import LIBRARY
 from flexnm_tb.sweep.environment import Environment, Settings, environments
-from flexnm_tb.sweep.grid import Axes, elements_per_cycle
+from flexnm_tb.sweep.grid import Axes
 from flexnm_tb.sweep.store import COLUMNS, FAILED, INVALID, MEASURED, Row, Store, point_key
-from sweep_fakes import broken, counted, elsewhere, fake, killed
+from sweep_fakes import GRID, broken, counted, elsewhere, fake, killed, until
 
-GRID = {
-    "patterns": "2:4,4:8,3:8",
-    "tops": "compressor,mac_array",
-    "selectors": "auto,rank,radix",
-    "lanes": "2,N",
-    "arrays": "1x2",
-    "metadata": "bitmask",
-    "targets": "asic",
-}
-"""Eleven points, one of which cannot be built: 3:8 with two lanes. At 2:4, two lanes are all lanes."""
 Found = tuple[Settings, dict[str, Environment]]
 
 
@@ -68,64 +57,6 @@ def table(file: Path) -> list[sqlite3.Row]:
         return connection.execute("SELECT * FROM points").fetchall()
     finally:
         connection.close()
-
-
-def test_points_are_different_designs() -> None:
-    """Axes that a unit does not depend on, and two words for one choice, add no points; what cannot be built stays."""
-    points = Axes.parse(**GRID).points()
-    names = [(p.top, p.pattern, p.selector, p.lanes, p.array_text) for p in points]
-    assert [n for n in names if n[0] == "compressor"] == [
-        ("compressor", pattern, selector, None, None)
-        for pattern in ("2:4", "4:8", "3:8")
-        for selector in ("auto", "radix")
-    ]
-    arrays = [("2:4", "2"), ("4:8", "2"), ("4:8", "N"), ("3:8", "2"), ("3:8", "N")]
-    assert [n[1:] for n in names if n[0] == "mac_array"] == [(p, None, lanes, "1x2") for p, lanes in arrays]
-    with pytest.raises(ConfigError, match="LANES=2 does not divide N=3"):
-        _ = points[-2].cfg
-    assert points[-1].cfg == Config(n_keep=3, m_group=8, lanes=3, rows=1, cols=2)
-
-
-def test_axes_are_read_back() -> None:
-    """The page's settings are those of the command."""
-    axes = Axes.parse(**GRID)
-    assert axes.describe() == GRID
-    assert Axes.parse(**(GRID | {"patterns": " 2:4 ,,4:8,2:4,3:8"})) == axes
-
-
-@pytest.mark.parametrize("top, elements", [("compressor", 8), ("decompressor", 8), ("dense_splitter", 4),
-                                           ("mac_array", 2 * 3 * 8 / 2), ("linear", 24)])  # fmt: skip
-def test_elements(top: str, elements: float) -> None:
-    """4:8 on 2 x 3 elements of 2 lanes: a block takes two cycles, and the splitter two for the other half."""
-    assert elements_per_cycle(top, Config(n_keep=4, m_group=8, rows=2, cols=3, lanes=2)) == elements
-
-
-@pytest.mark.parametrize(
-    "args, text",
-    [
-        (["--patterns", "2-4"], "PATTERNS: 2-4 is not understood: write for example 8:16"),
-        (["--patterns", ","], "PATTERNS is empty"),
-        (["--tops", "decode"], "TOPS: decode is unknown: choose from compressor, decompressor"),
-        (["--selectors", "best"], "SELECTORS: best is unknown: choose from auto, rank"),
-        (["--lanes", "0"], "LANES: 0 is not understood"),
-        (["--arrays", "4"], "ARRAYS: 4 is not understood: write for example 4x8"),
-        (["--metadata", "bits"], "METADATA: bits is unknown"),
-        (["--targets", "ecp6"], "TARGETS: ecp6 is unknown: choose from ecp5"),
-        (["--lanes", ",".join(map(str, range(1, 90000)))], "the axes have"),
-        (["--clock", "0"], "CLOCK=0 is out of range"),
-        (["--liberty", "no.lib"], "no.lib: No such file"),
-        (["--liberty", "a.lib", "--targets", "ecp5"], "LIBERTY is for asic"),
-        (["--perplexity", "no.json"], "no.json: No such file"),
-        (["--jobs", "2", "--dask", "tcp://localhost:1"], "JOBS is for this machine"),
-    ],
-)
-def test_bad_input(args: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit status 2, one line, nothing written."""
-    assert run(["sweep", *args, "--out", str(tmp_path / "out")]) == 2
-    output = capsys.readouterr()
-    assert text in output.err
-    assert output.err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
 
 
 def test_keys_depend_on_everything(library: Path, found: Found) -> None:
@@ -202,15 +133,6 @@ def test_interruption(found: Found, library: Path, calls: Path, tmp_path: Path) 
     assert outcome.measured == 11 - kept
     assert len(list(calls.iterdir())) == done + 10 - kept
     assert len(table(file)) == 11
-
-
-def until(ready: Callable[[], bool]) -> None:
-    """Wait, up to a minute."""
-    for _ in range(600):
-        if ready():
-            return
-        time.sleep(0.1)
-    raise TimeoutError
 
 
 def test_failed_point(
