@@ -1,0 +1,186 @@
+"""Sparse array and compressor against the dense array of equal throughput: ``python bench/sparse_dense.py``.
+
+Both are ``MacArray``: the dense one keeps N = M and has M/N times the lanes, so that a block of M channels takes both
+the same cycles. Areas (um2, sums of cells, no wires) come from one mapping of an array with one row, every module by
+itself, and are put together for each number of rows: processing elements, the row's registers and decoder, result
+registers and a compressor's share for each row, weight registers once for all rows. A compressor serves as many rows
+as a block takes cycles. The dense array's offsets, which it does not need, are left out of its area. ``--energy``:
+energy over that of the dense array on captured layers, one row, as ``flexnm_tb.power`` measures it at the period that
+both reach; the compressor's is added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flexnm_gen.asic import Mapped
+from flexnm_gen.asic_best import Effort, map_best
+from flexnm_gen.generate import render
+from flexnm_gen.liberty import read_liberty
+from flexnm_gen.timing import minimum_period
+from flexnm_model.cache import replacing
+from flexnm_rtl.config import Config, ConfigError
+from flexnm_tb.power import measure_power
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+Row = dict[str, Any]
+
+COLUMNS = 32
+ROWS = (1, 2, 4, 8, 16)
+PATTERNS = ((2, 4), (4, 8), (8, 16), (16, 32))
+UNUSED = ("offsets", "offset_bank")
+"""Modules of a dense array that only an array with offsets needs."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mapped unit, and its minimum period in ps."""
+
+    top: str
+    cfg: Config
+    mapped: Mapped
+    period_ps: float
+
+    def area(self, kind: str) -> float:
+        """Of one module ``kind``, 0 where there is none."""
+        part = self.mapped.parts.get(f"{self.mapped.top}_{kind}")
+        return part.area if part else 0.0
+
+
+def measured(top: str, cfg: Config, liberty: Sequence[Path], clock_ps: float, effort: Effort) -> Measured:
+    """Map a unit, module by module."""
+    module, files = render(top, cfg)
+    source = files[f"{module}.v"]
+    mapped = map_best(source, module, liberty, clock_ps=clock_ps, effort=effort, hierarchy=top == "mac_array")
+    return Measured(top, cfg, mapped, minimum_period(mapped, liberty).period_ps)
+
+
+def areas_of(array: Measured, compressor: Measured | None) -> dict[str, float]:
+    """Areas of the parts: a processing element, weights of a column, what a row adds, the rest."""
+    column = array.area("weight_bank")
+    element = array.area("pe")
+    unused = 0.0 if compressor else sum(array.area(kind) for kind in UNUSED)
+    shared = array.area("sequencer")
+    row = array.mapped.area - COLUMNS * (element + column) - shared - unused
+    share = compressor.mapped.area / array.cfg.steps if compressor else 0.0
+    return {"element": element, "column": column, "row": row, "compressor": share, "shared": shared}
+
+
+def total(areas: dict[str, float], rows: int) -> float:
+    """Area of an array of so many rows."""
+    once = COLUMNS * areas["column"] + areas["shared"]
+    return rows * (COLUMNS * areas["element"] + areas["row"] + areas["compressor"]) + once
+
+
+def energies(units: dict[str, Measured], liberty: Sequence[Path], blocks: int) -> dict[str, float]:
+    """pJ for a block of M channels and all columns, by unit, at the slowest unit's period."""
+    period = max(unit.period_ps for unit in units.values())
+    found = {}
+    for name, unit in units.items():
+        power = measure_power(unit.top, unit.cfg, unit.mapped, liberty, period_ps=period, blocks=blocks)
+        found[name] = power["power"]["total"] * period * unit.cfg.steps if name != "compressor" else 0.0
+        if name == "compressor":  # a block a cycle when it runs at its own rate
+            found[name] = power["power"]["total"] * period
+    return found
+
+
+def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: Progress) -> Row:
+    """The figures of one pattern and number of lanes."""
+    cfg = Config(n_keep=n, m_group=m, lanes=lanes, rows=1, cols=COLUMNS, k_max=options.k_max)
+    dense_cfg = cfg.replace(n_keep=m, lanes=lanes * m // n)
+    task = progress.add_task(f"{n}:{m}, {lanes} lanes", total=3 + 3 * options.energy)
+    units = {}
+    for name, top, of in (
+        ("sparse", "mac_array", cfg),
+        ("compressor", "compressor", cfg),
+        ("dense", "mac_array", dense_cfg),
+    ):
+        units[name] = measured(top, of, options.liberty, options.clock, Effort(options.effort))
+        progress.advance(task)
+    areas = {"sparse": areas_of(units["sparse"], units["compressor"]), "dense": areas_of(units["dense"], None)}
+    row: Row = {"pattern": f"{n}:{m}", "lanes": lanes, "dense_lanes": dense_cfg.lanes, "areas": areas}
+    row["period_ps"] = {name: unit.period_ps for name, unit in units.items()}
+    row["recipe"] = {name: unit.mapped.recipe for name, unit in units.items()}
+    row["area_ratio"] = {rows: total(areas["sparse"], rows) / total(areas["dense"], rows) for rows in ROWS}
+    row["energy_pj"] = row["energy_ratio"] = None
+    if options.energy:
+        pj = energies(units, options.liberty, options.blocks)
+        row["energy_pj"] = pj
+        row["energy_ratio"] = (pj["sparse"] + pj["compressor"]) / pj["dense"]
+        progress.advance(task, 3)
+    return row
+
+
+def table_of(rows: Sequence[Row], title: str) -> Table:
+    """A line for each comparison."""
+    table = Table(title=title)
+    heads = ("pattern", "lanes", "element", "dense el.", "row", "compressor", "column", "period ps", "dense ps")
+    for head in (*heads, *(f"area, {rows} rows" for rows in ROWS), "energy"):
+        table.add_column(head, justify="right")
+    for row in rows:
+        sparse, dense = row["areas"]["sparse"], row["areas"]["dense"]
+        parts = (sparse["element"], dense["element"], sparse["row"], sparse["compressor"], sparse["column"])
+        periods = (max(row["period_ps"]["sparse"], row["period_ps"]["compressor"]), row["period_ps"]["dense"])
+        ratios = (f"{ratio:.3f}" for ratio in row["area_ratio"].values())
+        energy = "-" if row["energy_ratio"] is None else f"{row['energy_ratio']:.3f}"
+        numbers = (*(f"{part:.1f}" for part in parts), *(f"{period:.0f}" for period in periods))
+        table.add_row(row["pattern"], f"{row['lanes']} / {row['dense_lanes']}", *numbers, *ratios, energy)
+    return table
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print the table, write the JSON if asked."""
+    options.liberty = options.liberty or [Path(name) for name in shlex.split(os.environ.get("LIBERTY", ""))]
+    read_liberty(options.liberty)
+    patterns = [(n, m) for n, m in PATTERNS if not options.pattern or f"{n}:{m}" in options.pattern]
+    if not patterns:
+        raise ConfigError(f"--pattern {' '.join(options.pattern)} is unknown: choose from 2:4, 4:8, 8:16, 16:32")
+    with Progress(console=Console(stderr=True)) as progress:
+        rows = [
+            compare(n, m, lanes, options, progress)
+            for n, m in patterns
+            for lanes in ({n} if options.full else {n, n // 2})
+        ]
+    title = f"Sparse against dense, {COLUMNS} columns, um2, gates sized for {options.clock:g} ps"
+    Console(width=170).print(table_of(rows, title))
+    if options.json:
+        result = {"liberty": [file.name for file in options.liberty], "clock_ps": options.clock, "rows": rows}
+        with replacing(options.json) as target:
+            target.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def main() -> int:
+    """Exit status 2, and one line, for what cannot be used."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--liberty", type=Path, action="append", metavar="FILE", help="once for each file (default: $LIBERTY)")
+    add("--clock", type=float, default=1000.0, metavar="PS", help="period for which gates are sized")
+    add("--pattern", nargs="*", default=[], metavar="N:M", help="some of 2:4, 4:8, 8:16, 16:32")
+    add("--full", action="store_true", help="N lanes only, not N/2 as well")
+    add("--k-max", type=int, default=2048)
+    add("--energy", action="store_true", help="energy too: a gate simulation of each")
+    add("--blocks", type=int, default=256, help="blocks of the layers that are simulated")
+    add("--effort", choices=[effort.value for effort in Effort], default=Effort.BEST.value)
+    add("--json", type=Path)
+    try:
+        run(parser.parse_args())
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
