@@ -5,6 +5,7 @@ from __future__ import annotations
 from decode_faults import DECODE_FAULTS
 from engine_faults import ENGINE_FAULTS
 from fault import Fault
+from flexible_faults import FLEXIBLE_FAULTS
 from method_faults import METHOD_FAULTS
 
 UNIT_FAULTS = [
@@ -125,8 +126,8 @@ UNIT_FAULTS = [
     Fault(
         "positions: the window ends too early",
         "positions.py",
-        "for d in range(cfg.window):",
-        "for d in range(max(1, cfg.window - 1)):",
+        "range(min(cfg.window, cfg.m_group - n))",
+        "range(max(1, min(cfg.window, cfg.m_group - n) - 1))",
         "compressor-n2m4",
     ),
     Fault(
@@ -188,8 +189,8 @@ UNIT_FAULTS = [
     Fault(
         "array: step counter survives a reset",
         "sequencer.py",
-        "step = Signal(range(self.steps))",
-        "step = Signal(range(self.steps), reset_less=True)",
+        "step = Signal(range(self.most_steps))",
+        "step = Signal(range(self.most_steps), reset_less=True)",
         "mac_array-n2m4",
     ),
     Fault(
@@ -215,4 +216,4 @@ UNIT_FAULTS = [
     ),
 ]
 
-FAULTS = [*UNIT_FAULTS, *ENGINE_FAULTS, *METHOD_FAULTS, *DECODE_FAULTS]
+FAULTS = [*UNIT_FAULTS, *ENGINE_FAULTS, *METHOD_FAULTS, *FLEXIBLE_FAULTS, *DECODE_FAULTS]

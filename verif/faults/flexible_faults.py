@@ -1,0 +1,33 @@
+"""Deliberate bugs in what a flexible unit has besides a fixed one."""
+
+from __future__ import annotations
+
+from fault import Fault
+
+
+def _unit(name: str, file: str, old: str, new: str) -> Fault:
+    return Fault(f"flexible: {name}", file, old, new, "compressor-flexible-n16m32", "test_patterns_at_run_time")
+
+
+def _engine(name: str, file: str, old: str, new: str) -> Fault:
+    return Fault(f"flexible: {name}", file, old, new, "flexible", bench="test_sim_linear.py")
+
+
+FLEXIBLE_FAULTS = [
+    _unit("a leaf takes its own verdict", "select_flexible.py", "Mux(is_level[k], own, current[j // 2])", "own"),
+    _unit(
+        "ties of the left half are forgotten",
+        "select_flexible.py",
+        "used[j // 2] + ties[k][j - 1] if j % 2 else used[j // 2]",
+        "used[j // 2]",
+    ),
+    _unit("settled channels are not counted", "select_flexible.py", "one.replicate(len(digit)) | gate", "gate"),
+    _unit(
+        "one place too many", "select_flexible.py", "~negative & (many | (low > i))", "~negative & (many | (low >= i))"
+    ),
+    _unit("carry of a pair of leaves is lost", "select_flexible.py", "strict=True)), []]", "strict=True))]"),
+    _engine("always the most steps", "sequencer.py", "self.steps - 1 if self.runtime_steps else ", ""),
+    _engine("a step too few", "linear_registers.py", "kept > step * cfg.lanes", "kept > (step + 1) * cfg.lanes"),
+    _engine("patterns without room start", "linear_registers.py", " & (self._kept(keep, sizes) <= cfg.n_keep)", ""),
+    _engine("N above M starts", "linear_registers.py", "(keep <= group)", "(keep <= cfg.m_group)"),
+]
