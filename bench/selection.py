@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from _selection_table import Row, add_ratios, table_of
 from _selectors import RadixVariant, SortingSelector
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
@@ -43,9 +44,6 @@ from flexnm_rtl.select_rank import RankSelector
 from flexnm_rtl.selection import RANK_MAX_GROUP
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
-
-Row = dict[str, Any]
 
 WIDTH, SCORE_MAX = 8, 128
 GROUPS = (4, 8, 16, 32)
@@ -196,38 +194,6 @@ def measure(case: Case, liberty: Sequence[Path], effort: Effort) -> Row:
     head = {"pattern": pattern, "n": case.n, "unit": case.name, "from": case.source, "clock_ps": case.clock_ps}
     figures = {"latency": unit.selector.latency, "area_element": found["area"] / case.group, "ours": case.ours}
     return head | found | figures
-
-
-def add_ratios(rows: list[Row]) -> None:
-    """``over_ours``: None where flexnm's own was not measured."""
-    keys = ("pattern", "n", "from", "clock_ps")
-    own = {tuple(row[key] for key in keys): row["area"] for row in rows if row["ours"]}
-    for row in rows:
-        base = own.get(tuple(row[key] for key in keys))
-        row["over_ours"] = row["area"] / base if base else None
-
-
-def table_of(rows: Sequence[Row], title: str) -> Table:
-    """The rows by pattern, kind of N, input and clock; ``*`` marks flexnm's own, ``!`` a clock that is missed."""
-    table = Table(title=title)
-    keys = ("pattern", "n", "from", "clock_ps")
-    columns = ("area", "sequential", "period ps", "latency", "area/element", "over ours", "recipe")
-    for column in ("pattern", "N", "from", "clock ps", "unit", *columns):
-        table.add_column(column, justify="left" if column in ("pattern", "N", "from", "unit", "recipe") else "right")
-    order = sorted(rows, key=lambda row: (len(row["pattern"]), *(row[key] for key in (*keys, "area"))))
-    for last, row in zip([None, *order], order, strict=False):
-        if last and any(row[key] != last[key] for key in keys):
-            table.add_section()
-        late = " !" if row["period_ps"] > row["clock_ps"] else ""
-        table.add_row(
-            *(row["pattern"], row["n"], row["from"], f"{row['clock_ps']:g}"),
-            f"{row['unit']} *" if row["ours"] else row["unit"],
-            *(f"{row['area']:.1f}", f"{row['sequential']:.1f}", f"{row['period_ps']:.0f}{late}"),
-            *(str(row["latency"]), f"{row['area_element']:.2f}"),
-            "-" if row["over_ours"] is None else f"{row['over_ours']:.2f}",
-            row["recipe"],
-        )
-    return table
 
 
 def run(options: argparse.Namespace) -> None:

@@ -28,7 +28,6 @@ from flexnm_gen.liberty import read_liberty
 from flexnm_gen.timing import minimum_period
 from flexnm_model.cache import replacing
 from flexnm_rtl.config import Config, ConfigError
-from flexnm_tb.power import measure_power
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -84,13 +83,14 @@ def total(areas: dict[str, float], rows: int) -> float:
 
 def energies(units: dict[str, Measured], liberty: Sequence[Path], blocks: int) -> dict[str, float]:
     """pJ for a block of M channels and all columns, by unit, at the slowest unit's period."""
+    from flexnm_tb.power import measure_power  # with torch, which takes its time to load
+
     period = max(unit.period_ps for unit in units.values())
     found = {}
     for name, unit in units.items():
         power = measure_power(unit.top, unit.cfg, unit.mapped, liberty, period_ps=period, blocks=blocks)
-        found[name] = power["power"]["total"] * period * unit.cfg.steps if name != "compressor" else 0.0
-        if name == "compressor":  # a block a cycle when it runs at its own rate
-            found[name] = power["power"]["total"] * period
+        cycles = 1 if name == "compressor" else unit.cfg.steps  # of a block
+        found[name] = power["power"]["total"] * period * cycles  # W ps = pJ
     return found
 
 

@@ -39,7 +39,8 @@ def test_metadata_round_trip_equals_reference(n: int, m: int, fmt: Metadata) -> 
 
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_every_mask_of_small_patterns(fmt: Metadata) -> None:
-    for n, m in [(n, m) for m in range(2, 9) for n in range(1, m + 1)] + [(8, 16)] * (fmt is Metadata.ENUMERATIVE):
+    small = [(n, m) for m in range(2, 9) for n in range(1, m + 1)]
+    for n, m in [*small, (8, 16)] if fmt is Metadata.ENUMERATIVE else small:
         chosen = list(itertools.combinations(range(m), n))
         masks = torch.zeros(len(chosen), m, dtype=torch.bool)
         masks[torch.arange(len(chosen)).unsqueeze(1), torch.tensor(chosen)] = True

@@ -111,7 +111,7 @@ def test_interruption(found: Found, library: Path, calls: Path, tmp_path: Path) 
     settings, shared = found
     args = [word for name, text in GRID.items() for word in (f"--{name}", text)]
     command = [sys.executable, "-c", INTERRUPTED, str(calls), *args, "--liberty", str(library), "--jobs", "1"]
-    here = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    here = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     file = tmp_path / "out" / "sweep.sqlite"
     process = subprocess.Popen([*command, "--out", str(file.parent)], env=here, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)  # fmt: skip
