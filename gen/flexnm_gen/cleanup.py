@@ -15,13 +15,13 @@ from typing import Any
 from pyosys import libyosys as ys
 
 _LINT_ON = "/* verilator lint_on UNUSEDSIGNAL */"
+_APART = "no_rw_check"
+"""Attribute of memories whose user never reads a word in the cycle it is written in: the only one that is kept."""
 _SAME_WIDTH_OPERANDS = ("$eq", "$ne", "$lt", "$le", "$gt", "$ge")
 _RESULT_WIDTH_OPERANDS = ("$add", "$sub", "$mul", "$and", "$or", "$xor", "$neg", "$pos", "$not")
 
 
-def _clean(source: str, top: str) -> Any:
-    design = ys.Design()
-    _run(design, f"read_rtlil {source}")
+def _clean(design: Any, top: str) -> None:
     for command in (
         "proc -noopt",
         "pmuxtree",
@@ -37,7 +37,6 @@ def _clean(source: str, top: str) -> Any:
     _drop_unused_resets(design, top)
     for command in ("opt_merge", "opt_clean -purge", "attrmap -remove *", "attrmap -modattr -remove *"):
         _run(design, command)
-    return design
 
 
 def _run(design: Any, command: str) -> None:
@@ -143,6 +142,13 @@ def _quiet_unused(text: str, design: Any) -> str:
     return text
 
 
+def _with_attribute(text: str, module: str, memory: str) -> str:
+    """Verilog with ``_APART`` at one memory; ``write_verilog`` writes all attributes or none."""
+    start = text.index(f"\nmodule {module}(")
+    declared = re.compile(rf"^  (reg (?:\[\d+:0\] )?{re.escape(memory)} *\[\d+:0\];)$", re.MULTILINE)
+    return text[:start] + declared.sub(rf"  (* {_APART} *) \1", text[start:], count=1)
+
+
 def _verilog(name: str) -> str:
     """An RTLIL name as Verilog writes it: escaped, with a space behind it, where it has other characters."""
     plain = name[1:] if name.startswith("\\") else name
@@ -150,10 +156,21 @@ def _verilog(name: str) -> str:
 
 
 def _main(source: str, target: str, top: str) -> None:
-    design = _clean(source, top)
+    design = ys.Design()
+    _run(design, f"read_rtlil {source}")
+    apart = [
+        (module.name.str()[1:], name.str()[1:])
+        for module in design.modules_.values()
+        for name, memory in module.memories.items()
+        if memory.get_bool_attribute(ys.IdString(f"\\{_APART}"))
+    ]
+    _clean(design, top)
     _run(design, f"write_verilog -norename -noattr {target}")
     file = Path(target)
-    file.write_text(_quiet_unused(file.read_text(), design))
+    text = _quiet_unused(file.read_text(), design)
+    for module, name in apart:
+        text = _with_attribute(text, module, name)
+    file.write_text(text)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,10 @@ def _array_name(cfg: Config) -> str:
     return f"{_codec_name(cfg)}_w{cfg.weight_width}_r{cfg.rows}_c{cfg.cols}_l{cfg.lanes}_k{cfg.k_max}"
 
 
+def _unit_array_name(cfg: Config) -> str:
+    return f"{_array_name(cfg)}{'_short' if cfg.short_stages else ''}"
+
+
 def _linear_name(cfg: Config) -> str:
     ports = f"t{cfg.tokens_max}_p{cfg.act_ports}_{cfg.weight_ports}_{cfg.result_ports}"
     scored = _compressor_name(cfg).removeprefix(_codec_name(cfg))
@@ -64,7 +68,7 @@ class Top:
 TOPS: dict[str, Top] = {
     "compressor": Top(Compressor, _compressor_name, "keeps the N largest of every M activations"),
     "decompressor": Top(Decompressor, _codec_name, "restores dense blocks from compressed ones"),
-    "mac_array": Top(MacArray, _array_name, "sparse MAC array, output stationary"),
+    "mac_array": Top(MacArray, _unit_array_name, "sparse MAC array, output stationary"),
     "linear": Top(LinearEngine, _linear_name, "linear-layer engine with AXI streams and registers"),
     "decode": Top(DecodeEngine, _decode_name, "decode engine: reads only the weights of kept channels, AXI4"),
     "dense_splitter": Top(DenseSplitter, _codec_name, "feeds dense blocks to the MAC array (dense mode)"),

@@ -18,6 +18,7 @@ from flexnm_rtl.group_buffer import GroupBuffer
 from flexnm_rtl.layouts import block, pattern_port
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packet_guard import PacketGuard
+from flexnm_rtl.padding import real_channels
 from flexnm_rtl.pipeline import delay
 from flexnm_rtl.preparation import Preparation
 from flexnm_rtl.sharing import add_shared
@@ -136,7 +137,7 @@ class ActLoader(wiring.Component):
                 self.mean.eq(buffer.mean),
             ]
         wiring.connect(m, beats, preparation.i)
-        m.d.comb += preparation.keep.eq(Cat(walk.k_left > i for i in range(cfg.m_group)))
+        m.d.comb += preparation.keep.eq(real_channels(m, cfg, walk, self.channels))
         for name, value in (("start", self.start), ("chunk_last", walk.chunk_last), ("k_last", walk.k_last)):
             if hasattr(preparation, name):
                 m.d.comb += getattr(preparation, name).eq(value)

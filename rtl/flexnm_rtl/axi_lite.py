@@ -14,7 +14,7 @@ class AxiLiteSubordinate(wiring.Component):
 
     ``bus``: AXI4-Lite. ``write``: set for a cycle, with ``write_index`` (word address), ``write_data`` and
     ``write_mask`` (bits the strobes allow); ``write_ok`` answers in the same cycle, clear for SLVERR.
-    ``read_index``: the word asked for; ``read_data`` and ``read_ok`` answer in the same cycle.
+    ``read_index``: the word asked for; ``read_data`` (0 where there is none) and ``read_ok`` answer in the same cycle.
     A response is offered in the cycle after an address (and data) was taken. The low two address bits are ignored.
     """
 
@@ -56,7 +56,7 @@ class AxiLiteSubordinate(wiring.Component):
             m.d.sync += [
                 bus.rvalid.eq(1),
                 bus.rresp.eq(Mux(self.read_ok, OKAY, SLVERR)),
-                bus.rdata.eq(Mux(self.read_ok, self.read_data, 0)),
+                bus.rdata.eq(self.read_data),
             ]
         with m.Elif(bus.rready):
             m.d.sync += bus.rvalid.eq(0)

@@ -27,14 +27,18 @@ def bank_signature(width: int, depth: int) -> wiring.Signature:
 class Bank(wiring.Component):
     """One memory with a write and a read port; see ``BankedMemory``."""
 
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int, depth: int, *, apart: bool = False) -> None:
         self.width = width
         self.depth = depth
+        self.apart = apart
         super().__init__(bank_signature(width, depth))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.store = store = memory.Memory(shape=unsigned(self.width), depth=_words(self.depth), init=[])
+        attributes = {"no_rw_check": 1} if self.apart else {}
+        m.submodules.store = store = memory.Memory(
+            shape=unsigned(self.width), depth=_words(self.depth), init=[], attrs=attributes
+        )
         write, read = store.write_port(), store.read_port()
         m.d.comb += [
             write.addr.eq(self.write_addr),
@@ -52,7 +56,7 @@ def _words(depth: int) -> int:
 
 
 _BANK_RTLIL = r"""module \{name}
-  memory width {width} size {words} \store
+{attribute}  memory width {width} size {words} \store
   wire width 1 input 0 \write
   wire width {bits} input 1 \write_addr
   wire width {width} input 2 \data
@@ -96,7 +100,7 @@ end
 """
 
 
-def bank_rtlil(name: str, width: int, depth: int) -> str:
+def bank_rtlil(name: str, width: int, depth: int, *, apart: bool = False) -> str:
     """A ``Bank`` as the RTLIL module ``name``: what Amaranth writes, but without initial values.
 
     Amaranth writes a digit for every bit of a memory, which takes seconds; the Verilog drops initial values anyway.
@@ -105,6 +109,7 @@ def bank_rtlil(name: str, width: int, depth: int) -> str:
         name=name,
         width=width,
         words=_words(depth),
+        attribute="  attribute \\no_rw_check 1\n" if apart else "",
         bits=bits_for(depth),
         enables=r"\write " * width,
         unknown=f"{width}'{'x' * width}",
@@ -117,9 +122,12 @@ class BankedMemory(wiring.Component):
     ``write``: store ``data`` at ``write_addr`` of bank ``write_bank``. ``read``: look up ``read_addr`` in every bank;
     ``value`` shows the words in the next cycle, bank 0 lowest, and keeps them until the next ``read``. A word written
     in the cycle it is read in is not seen. Without initial values.
+    apart: the user never reads a word in the cycle it is written in. That saves FPGAs a comparison of addresses and a
+    multiplexer behind the memory (Yosys: attribute ``no_rw_check``).
     """
 
-    def __init__(self, banks: int, width: int, depth: int) -> None:
+    def __init__(self, banks: int, width: int, depth: int, *, apart: bool = False) -> None:
+        self.apart = apart
         self.banks = banks
         self.width = width
         self.depth = depth
@@ -138,9 +146,9 @@ class BankedMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         values = []
-        kind = f"bank_{self.width}x{self.depth}"
+        kind = f"bank_{self.width}x{self.depth}{'_apart' if self.apart else ''}"
         for bank in range(self.banks):
-            store = add_shared(m, platform, kind, f"bank_{bank}", lambda: Bank(self.width, self.depth), self._emit)
+            store = add_shared(m, platform, kind, f"bank_{bank}", self._bank, self._emit)
             m.d.comb += [
                 store.write_addr.eq(self.write_addr),
                 store.data.eq(self.data),
@@ -152,5 +160,8 @@ class BankedMemory(wiring.Component):
         m.d.comb += self.value.eq(Cat(values))
         return m
 
+    def _bank(self) -> Bank:
+        return Bank(self.width, self.depth, apart=self.apart)
+
     def _emit(self, name: str) -> tuple[wiring.Signature, str]:
-        return bank_signature(self.width, self.depth), bank_rtlil(name, self.width, self.depth)
+        return bank_signature(self.width, self.depth), bank_rtlil(name, self.width, self.depth, apart=self.apart)

@@ -20,15 +20,17 @@ class Compressor(wiring.Component):
 
     ``i``: stream of ``layouts.scored_in``. ``o``: stream of ``layouts.compressed``: kept values in ascending channel
     order, metadata, ``last``. ``pattern``: see ``BlockSelection``; where fewer than N values are kept, zeros fill up.
-    Throughput: a block a cycle. Latency: ``latency`` cycles from the transfer at ``i`` to
-    ``valid`` at ``o`` (selection, compaction 1; with ranks as metadata the stages of ``RankEncoder`` in its place).
+    Throughput: a block a cycle. Latency: ``latency`` cycles from the transfer at ``i`` to ``valid`` at ``o``
+    (selection; with ``short_stages`` 1 for counting; compaction 1, or with ranks as metadata as many as ``RankEncoder``
+    has stages).
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.selection = BlockSelection(cfg)
         self.encoder = RankEncoder(cfg) if cfg.metadata is Metadata.ENUMERATIVE else None
-        self.depth = self.encoder.latency if self.encoder else 1
+        self.early = int(cfg.short_stages)
+        self.depth = self.early + (self.encoder.latency if self.encoder else 1)
         self.latency = self.selection.latency + self.depth
         super().__init__(
             {
@@ -53,17 +55,19 @@ class Compressor(wiring.Component):
             self.o.valid.eq(control.o_valid),
             control.o_ready.eq(self.o.ready),
         ]
-        sources = one_hot_sources(m, cfg, marked.p.mask, "source")
-        dense = Value.cast(marked.p["values"])
+        first, rest = control.enable[: self.early], control.enable[self.early :]
+        sources = one_hot_sources(m, cfg, marked.p.mask, "source", first)
+        dense = delay(m, first, Value.cast(marked.p["values"]), "dense")
+        mask = delay(m, first, marked.p.mask, "mask")
         values = [dense.word_select(i, cfg.value_width) for i in range(cfg.m_group)]
         kept = Cat(any_of([gate(hit, values[n + d]) for d, hit in enumerate(row)]) for n, row in enumerate(sources))
         m.d.comb += self.o.p.last.eq(delay(m, control.enable, marked.p.last, "last"))
-        m.d.comb += self.o.p.block["values"].eq(delay(m, control.enable, kept, "out_values"))
+        m.d.comb += self.o.p.block["values"].eq(delay(m, rest, kept, "out_values"))
         if self.encoder:
             m.submodules.encoder = encoder = self.encoder
-            m.d.comb += [encoder.mask.eq(marked.p.mask), encoder.enable.eq(control.enable)]
+            m.d.comb += [encoder.mask.eq(mask), encoder.enable.eq(rest)]
             metadata = encoder.word
         else:
-            metadata = delay(m, control.enable, metadata_of(cfg, marked.p.mask, sources), "out_metadata")
+            metadata = delay(m, rest, metadata_of(cfg, mask, sources), "out_metadata")
         m.d.comb += self.o.p.block.metadata.eq(metadata)
         return m

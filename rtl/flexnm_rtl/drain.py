@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -37,15 +37,26 @@ class ResultDrain(wiring.Component):
         captured = [Signal(row_bits, name=f"row_{r}", reset_less=True) for r in range(cfg.rows)]
         left = Signal(range(cfg.rows + 1))
         sent = Signal()
+        shift = Signal()
+        first = Value.cast(captured[0])
+        if cfg.short_stages:
+            # The shift of so many registers comes a cycle late, from a register; until then the next row is on top.
+            m.d.sync += shift.eq(sent)
+            first = Mux(shift, captured[min(1, cfg.rows - 1)], first)
+        else:
+            m.d.comb += shift.eq(sent)
         m.d.comb += [
             self.o.valid.eq(left != 0),
             self.o.p.last.eq(left == 1),
-            Value.cast(self.o.p.sums).eq(captured[0]),
+            Value.cast(self.o.p.sums).eq(first),
             sent.eq(self.o.valid & self.o.ready),
             self.finishing.eq(sent & self.o.p.last),
         ]
         with m.If(self.capture):
             m.d.sync += [left.eq(cfg.rows), Cat(captured).eq(Value.cast(self.totals))]
-        with m.Elif(sent):
-            m.d.sync += [left.eq(left - 1), Cat(captured[:-1]).eq(Cat(captured[1:]))]
+        with m.Else():
+            with m.If(sent):
+                m.d.sync += left.eq(left - 1)
+            with m.If(shift):
+                m.d.sync += Cat(captured[:-1]).eq(Cat(captured[1:]))
         return m

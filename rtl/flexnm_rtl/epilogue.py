@@ -64,7 +64,7 @@ class Epilogue(wiring.Component):
         m = Module()
         cfg = self.cfg
         correction = TokenCorrection.latency if self.corrected else 0
-        m.submodules.control = control = StageControl(correction + Requantizer.latency)
+        m.submodules.control = control = StageControl(correction + Requantizer.latency, rigid=True)
         m.submodules.packer = packer = Packer(cfg.result_ports, wide=cfg.result_width, narrow=cfg.requantized_width)
         walk = self._walk(m, control)
         for port in range(cfg.result_ports):

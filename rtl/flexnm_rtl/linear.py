@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.act_loader import ActLoader
@@ -17,7 +17,10 @@ from flexnm_rtl.feeder import Feeder
 from flexnm_rtl.layouts import block
 from flexnm_rtl.linear_registers import LinearRegisters
 from flexnm_rtl.mac_array import MacArray
+from flexnm_rtl.pipeline import delay
+from flexnm_rtl.positions import OffsetDecoder
 from flexnm_rtl.registers import ADDRESS_BITS
+from flexnm_rtl.sharing import add_shared
 from flexnm_rtl.token_table import TokenTable
 from flexnm_rtl.weight_loader import PARAMETER_SLOTS, WeightLoader
 
@@ -42,7 +45,7 @@ class LinearEngine(wiring.Component):
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.array = MacArray(unranked(cfg))
+        self.array = MacArray(unranked(cfg), decoded=True)
         self.latency = self.array.latency
         super().__init__(
             {
@@ -77,7 +80,7 @@ class LinearEngine(wiring.Component):
                 if hasattr(unit, port):
                     m.d.comb += getattr(unit, port).eq(getattr(registers, port))
         self._streams(m, registers, acts, weights)
-        self._operands(m, acts, weights, feeder)
+        self._operands(m, platform, acts, weights, feeder)
         self._parameters(m, weights, epilogue)
         if epilogue.corrected:
             self._tokens(m, registers, acts, epilogue)
@@ -97,34 +100,52 @@ class LinearEngine(wiring.Component):
                 getattr(registers, f"error_{name}_long").eq(loader.long),
             ]
 
-    def _operands(self, m: Module, acts: ActLoader, weights: WeightLoader, feeder: Feeder) -> None:
-        """Both memories between the loaders and the array."""
-        cfg = self.cfg
-        act_bits = cfg.act_ports * block(unranked(cfg)).size
-        weight_bits = cfg.weight_ports * cfg.m_group * cfg.weight_width
-        m.submodules.act_memory = act_memory = BankedMemory(acts.chunks, act_bits, acts.depth)
-        m.submodules.weight_memory = weight_memory = BankedMemory(weights.chunks, weight_bits, weights.depth)
-        pairs = ((acts, act_memory, feeder.act_addr), (weights, weight_memory, feeder.weight_addr))
-        for loader, store, address in pairs:
+    def _operands(self, m: Module, platform: object, acts: ActLoader, weights: WeightLoader, feeder: Feeder) -> None:
+        """The memories between the loaders and the array, of values, metadata and weights."""
+        cfg = self.array.cfg
+        written = [data.View(block(cfg), acts.data.word_select(p, block(cfg).size)) for p in range(cfg.act_ports)]
+        values = Cat(Value.cast(b["values"]) for b in written)
+        words = Cat(b.metadata for b in written)
+        m.submodules.value_memory = value_memory = BankedMemory(acts.chunks, len(values), acts.depth, apart=True)
+        m.submodules.metadata_memory = metadata_memory = BankedMemory(acts.chunks, len(words), acts.depth, apart=True)
+        m.submodules.weight_memory = weight_memory = BankedMemory(
+            weights.chunks, len(weights.data), weights.depth, apart=True
+        )
+        for name, loader, store, stored, read, address in (
+            ("value", acts, value_memory, values, feeder.read_operands, feeder.value_addr),
+            ("metadata", acts, metadata_memory, words, feeder.read, feeder.act_addr),
+            ("weight", weights, weight_memory, weights.data, feeder.read_operands, feeder.weight_addr),
+        ):
+            # The feeder reads an entry two cycles after it was told of it, or later.
+            m.d.sync += store.write.eq(loader.write)
             m.d.comb += [
-                store.write.eq(loader.write),
-                store.write_bank.eq(loader.bank),
-                store.write_addr.eq(loader.addr),
-                store.data.eq(loader.data),
-                store.read.eq(feeder.read),
+                store.write_bank.eq(delay(m, Const(1, 1), loader.bank, f"{name}_bank")),
+                store.write_addr.eq(delay(m, Const(1, 1), loader.addr, f"{name}_addr")),
+                store.data.eq(delay(m, Const(1, 1), stored, f"{name}_data")),
+                store.read.eq(read),
                 store.read_addr.eq(address),
             ]
+        looked_up = delay(m, feeder.decode[Feeder.AHEAD :], value_memory.value, "values")
+        looked_up_weights = delay(m, feeder.decode[Feeder.AHEAD :], weight_memory.value, "weights")
         array = self.array
+        for r in range(cfg.rows):
+            target = array.acts.p.blocks[r]
+            decoder = add_shared(m, platform, "offsets", f"offsets_{r}", lambda: OffsetDecoder(cfg, pipelined=True))
+            m.d.comb += [
+                decoder.enable.eq(feeder.decode),
+                decoder.word.eq(metadata_memory.value.word_select(r, cfg.metadata_width)),
+                Value.cast(target.offsets).eq(Value.cast(decoder.offsets)),
+                Value.cast(target["values"]).eq(looked_up.word_select(r, cfg.n_keep * cfg.value_width)),
+            ]
         m.d.comb += [
             feeder.act_filled.eq(acts.filled),
             feeder.weight_entered.eq(weights.entered),
             weights.room.eq(feeder.weight_room),
             array.acts.valid.eq(feeder.valid),
             array.weights.valid.eq(feeder.valid),
-            Value.cast(array.acts.p.blocks).eq(act_memory.value),
             array.acts.p.hold.eq(feeder.hold),
             array.acts.p.last.eq(feeder.last),
-            Value.cast(array.weights.p).eq(weight_memory.value),
+            Value.cast(array.weights.p).eq(looked_up_weights),
             feeder.ready.eq(array.acts.ready),
         ]
 
@@ -179,10 +200,10 @@ class LinearEngine(wiring.Component):
         taken = Signal()
         idle = Signal()
         steps_left = Signal(range(self.cfg.steps + 1))
-        m.d.comb += [
-            taken.eq(feeder.valid & feeder.ready),
+        m.d.comb += [taken.eq(feeder.valid & feeder.ready), idle.eq(steps_left == 0)]
+        # A cycle late, from registers: the job goes on for longer than that.
+        m.d.sync += [
             registers.count_blocks.eq(taken & ~feeder.hold),
-            idle.eq(steps_left == 0),
             registers.count_busy_cycles.eq(~idle),
             registers.count_wait_acts.eq(idle & feeder.wait_acts),
             registers.count_wait_weights.eq(idle & feeder.wait_weights),

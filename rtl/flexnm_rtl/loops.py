@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,11 +21,16 @@ class Loop:
     step: int
 
 
+def _within(value: Signal, largest: int) -> Value:
+    """``value <= largest``; where that always holds, a comparison would be one with a constant result."""
+    return Const(1, 1) if largest >= (1 << len(value)) - 1 else value <= largest
+
+
 class LoopNest(wiring.Component):
     """Loops from the innermost to the outermost. For each loop ``x``:
 
     ``x_limit`` (in): elements, 1 or more, stable while the nest is in use. ``x_left`` (out): elements left, those of
-    this iteration included. ``x_last`` (out): this is the last iteration.
+    this iteration included. ``x_last`` (out): this is the last iteration, from a register.
     ``start``: go to the first iteration of all loops. ``advance``: go to the next one; after the last one the nest
     stands at the first again. ``final`` (out): the last iteration of all loops. State is undefined before ``start``.
     """
@@ -48,13 +53,13 @@ class LoopNest(wiring.Component):
             limit = getattr(self, f"{loop.name}_limit")
             last = getattr(self, f"{loop.name}_last")
             left = Signal.like(limit, name=f"{loop.name}_now", reset_less=True)
-            # Where one iteration takes every limit there can be, a comparison would be one with a constant result.
-            always = loop.step >= (1 << len(left)) - 1
-            m.d.comb += [getattr(self, f"{loop.name}_left").eq(left), last.eq(1 if always else left <= loop.step)]
+            ends = Signal(name=f"{loop.name}_ends", reset_less=True)
+            m.d.comb += [getattr(self, f"{loop.name}_left").eq(left), last.eq(ends)]
             with m.If(self.start):
-                m.d.sync += left.eq(limit)
+                m.d.sync += [left.eq(limit), ends.eq(_within(limit, loop.step))]
             with m.Elif(carry):
-                m.d.sync += left.eq(Mux(last, limit, left - loop.step))
+                following = _within(limit, loop.step), _within(left, 2 * loop.step)
+                m.d.sync += [left.eq(Mux(last, limit, left - loop.step)), ends.eq(Mux(last, *following))]
             carry = carry & last
         finals = [getattr(self, f"{loop.name}_last") for loop in self.loops]
         final = finals[0]

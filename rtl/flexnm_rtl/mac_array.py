@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,9 +14,9 @@ from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.drain import ResultDrain
 from flexnm_rtl.enumerative import unranked
 from flexnm_rtl.enumerative_acts import ActsDecoder
-from flexnm_rtl.operands import ShiftBank, offset_bank, value_bank, weight_bank
+from flexnm_rtl.operands import ShiftBank, decoded_acts, offset_bank, value_bank, weight_bank
 from flexnm_rtl.positions import OffsetDecoder
-from flexnm_rtl.processing_element import ProcessingElement
+from flexnm_rtl.processing_element import ProcessingElement, element_latency
 from flexnm_rtl.sequencer import Sequencer
 from flexnm_rtl.sharing import add_shared
 
@@ -34,17 +34,20 @@ class MacArray(wiring.Component):
     Dense mode: a dense block travels as ``Config.dense_beats`` beats of N channels each, all but the last with
     ``hold`` (see ``dense_split.DenseSplitter``). All sums are exact for K <= k_max. ``steps``: in a flexible
     design, the cycles of a beat, 1 .. N/lanes, as many as its kept values need; stable while beats are there.
+    ``decoded``: the blocks of ``acts`` bring offsets in the place of metadata.
     """
 
-    def __init__(self, cfg: Config) -> None:
+    def __init__(self, cfg: Config, *, decoded: bool = False) -> None:
         self.cfg = cfg
+        self.decoded = decoded
+        self.element_latency = element_latency(cfg)
         self.decoder = ActsDecoder(cfg) if cfg.metadata is Metadata.ENUMERATIVE else None
         before = self.decoder.latency if self.decoder else 0
-        self.latency = before + cfg.steps + ProcessingElement.latency + 1
-        self.group_overhead = ProcessingElement.latency
+        self.latency = before + cfg.steps + self.element_latency + 1
+        self.group_overhead = self.element_latency + 1
         super().__init__(
             {
-                "acts": In(stream.Signature(layouts.array_acts(cfg))),
+                "acts": In(stream.Signature(decoded_acts(cfg) if decoded else layouts.array_acts(cfg))),
                 "weights": In(stream.Signature(layouts.array_weights(cfg))),
                 "results": Out(stream.Signature(layouts.array_results(cfg))),
             }
@@ -54,9 +57,8 @@ class MacArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         acts = self._masked_acts(m)
-        m.submodules.sequencer = seq = Sequencer(
-            self.cfg.steps, ProcessingElement.latency, runtime_steps=self.cfg.flexible
-        )
+        m.submodules.sequencer = seq = Sequencer(self.cfg.steps, self.element_latency, runtime_steps=self.cfg.flexible)
+        strobes = {name: self._late(m, getattr(seq, name), name) for name in ("multiply", "accumulate", "clear")}
         if self.cfg.flexible:
             m.d.comb += seq.steps.eq(self.steps)
         m.submodules.drain = drain = ResultDrain(self.cfg)
@@ -74,7 +76,7 @@ class MacArray(wiring.Component):
         rows = [self._row(m, platform, seq, acts, r) for r in range(self.cfg.rows)]
         cols = [self._bank(m, platform, seq, weight_bank, c, self.weights.p[c]) for c in range(self.cfg.cols)]
         for r, (values, offsets) in enumerate(rows):
-            elements = [self._element(m, platform, seq, f"pe_{r}_{c}") for c in range(self.cfg.cols)]
+            elements = [self._element(m, platform, strobes, f"pe_{r}_{c}") for c in range(self.cfg.cols)]
             for pe, weights in zip(elements, cols, strict=True):
                 m.d.comb += [
                     Value.cast(pe.values).eq(Value.cast(values)),
@@ -95,12 +97,25 @@ class MacArray(wiring.Component):
     def _row(self, m: Module, platform: object, seq: Sequencer, acts: stream.Interface, r: int) -> tuple[Value, Value]:
         """What the lanes of row ``r`` see: kept values and their offsets."""
         block = acts.p.blocks[r]
-        decoder = add_shared(m, platform, "offsets", f"offsets_{r}", lambda: OffsetDecoder(unranked(self.cfg)))
-        m.d.comb += decoder.word.eq(block.metadata)
+        if self.decoded:
+            offsets = block.offsets
+        else:
+            decoder = add_shared(m, platform, "offsets", f"offsets_{r}", lambda: OffsetDecoder(unranked(self.cfg)))
+            m.d.comb += decoder.word.eq(block.metadata)
+            offsets = decoder.offsets
+        values = self._bank(m, platform, seq, value_bank, r, block["values"])
         return (
-            self._bank(m, platform, seq, value_bank, r, block["values"]),
-            self._bank(m, platform, seq, offset_bank, r, decoder.offsets),
+            self._late(m, values, f"values_{r}", reset_less=True),
+            self._bank(m, platform, seq, offset_bank, r, offsets),
         )
+
+    def _late(self, m: Module, value: Value, name: str, *, reset_less: bool = False) -> Value:
+        """What processing elements want a cycle after their weights, where they register the chosen ones."""
+        if not self.cfg.short_stages:
+            return value
+        register = Signal(len(value), name=f"late_{name}", reset_less=reset_less)
+        m.d.sync += register.eq(value)
+        return register
 
     def _bank(
         self, m: Module, platform: object, seq: Sequencer, kind: Callable[[Config], ShiftBank], k: int, elements: Any
@@ -113,11 +128,7 @@ class MacArray(wiring.Component):
         ]
         return Value.cast(bank.head)
 
-    def _element(self, m: Module, platform: object, seq: Sequencer, name: str) -> Any:
+    def _element(self, m: Module, platform: object, strobes: dict[str, Value], name: str) -> Any:
         pe = add_shared(m, platform, "pe", name, lambda: ProcessingElement(self.cfg))
-        m.d.comb += [
-            pe.multiply.eq(seq.multiply),
-            pe.accumulate.eq(seq.accumulate),
-            pe.clear.eq(seq.clear),
-        ]
+        m.d.comb += [getattr(pe, strobe).eq(value) for strobe, value in strobes.items()]
         return pe

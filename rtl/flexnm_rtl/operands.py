@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.config import Config
+from flexnm_rtl.layouts import kept_values
 
 
 class ShiftBank(wiring.Component):
@@ -57,6 +58,17 @@ def one_hot_offsets(cfg: Config) -> bool:
 def offset_bits(cfg: Config) -> int:
     """Bits of an offset as the processing elements get it."""
     return cfg.window if one_hot_offsets(cfg) else cfg.offset_width
+
+
+def array_offsets(cfg: Config) -> data.ArrayLayout:
+    """Of each kept value of a block its channel less its position, as the processing elements get it."""
+    return data.ArrayLayout(unsigned(offset_bits(cfg)), cfg.n_keep)
+
+
+def decoded_acts(cfg: Config) -> data.StructLayout:
+    """``layouts.array_acts`` with ``array_offsets`` in the place of metadata."""
+    block = data.StructLayout({"values": kept_values(cfg), "offsets": array_offsets(cfg)})
+    return data.StructLayout({"blocks": data.ArrayLayout(block, cfg.rows), "hold": 1, "last": 1})
 
 
 def weight_bank(cfg: Config) -> ShiftBank:

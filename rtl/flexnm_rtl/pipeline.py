@@ -15,10 +15,13 @@ class StageControl(wiring.Component):
     A stage loads when it is empty or the next one takes its content, so bubbles close up under back-pressure and a
     full pipeline moves one beat a cycle. ``enable[k]`` loads the data registers of stage k; ``o_valid`` comes from a
     register; ``i_ready`` depends on ``o_ready`` in the same cycle. Latency: ``depth`` cycles without back-pressure.
+    ``rigid``: all stages stand still while the last one waits, so bubbles stay; in return nothing looks through the
+    valid bits of a deep pipeline.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, *, rigid: bool = False) -> None:
         self.depth = depth
+        self.rigid = rigid
         super().__init__(
             {
                 "i_valid": In(1),
@@ -35,7 +38,7 @@ class StageControl(wiring.Component):
         ready = [Signal(name=f"ready_{k}") for k in range(self.depth)] + [self.o_ready]
         incoming = Cat(self.i_valid, valid)
         for k in range(self.depth):
-            m.d.comb += ready[k].eq(~valid[k] | ready[k + 1])
+            m.d.comb += ready[k].eq(~valid[-1] | self.o_ready if self.rigid else ~valid[k] | ready[k + 1])
             m.d.comb += self.enable[k].eq(ready[k] & incoming[k])
             with m.If(ready[k]):
                 m.d.sync += valid[k].eq(incoming[k])

@@ -11,20 +11,26 @@ from flexnm_rtl.config import Config
 from flexnm_rtl.operands import offset_bits, one_hot_offsets, visible_weights
 
 
+def element_latency(cfg: Config) -> int:
+    """Cycles from the operands of a processing element to its sum."""
+    return 3 if cfg.short_stages else 2
+
+
 class ProcessingElement(wiring.Component):
     """``lanes`` multipliers behind (M-N+1):1 weight multiplexers, one exact accumulator.
 
     ``values[l]``, ``offsets[l]``: a kept activation and its offset, a number or, with ``one_hot_offsets``, bit d set
     for d; lane l multiplies it with ``weights[l + offset]``. ``multiply``: registers the products. ``accumulate``, one
-    cycle later: adds their sum to ``total``, which starts from 0 with ``clear``. ``total`` is valid two cycles after
-    ``multiply``.
+    cycle later: adds their sum to ``total``, which starts from 0 with ``clear``. ``total`` is valid ``latency`` = 2
+    cycles after ``multiply``.
+    With ``short_stages`` the chosen weights are registered first: ``values`` and ``multiply`` come a cycle after the
+    ``offsets`` and ``weights`` they belong to, and ``latency`` counts from those.
     Signed throughout; ``total`` cannot overflow for K <= k_max, whatever the data.
     """
 
-    latency = 2
-
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
+        self.latency = element_latency(cfg)
         super().__init__(
             {
                 "values": In(data.ArrayLayout(signed(cfg.value_width), cfg.lanes)),
@@ -45,7 +51,12 @@ class ProcessingElement(wiring.Component):
             candidates = self.weights[lane : lane + cfg.window]
             weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}")
             product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
-            m.d.comb += weight.eq(self._chosen(candidates, self.offsets[lane]))
+            chosen = self._chosen(candidates, self.offsets[lane])
+            if cfg.short_stages:
+                register = Signal(cfg.weight_width, name=f"chosen_{lane}", reset_less=True)
+                m.d.sync += register.eq(chosen)
+                chosen = register
+            m.d.comb += weight.eq(chosen)
             with m.If(self.multiply):
                 m.d.sync += product.eq(self.values[lane] * weight)
             products.append(product)

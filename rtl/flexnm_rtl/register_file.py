@@ -34,8 +34,8 @@ class RegisterFile(wiring.Component):
 
     identity: words of the registers that never change. limits: largest values of job fields, where a port needs fewer
     bits than the register has; a job beyond them must not pass ``valid_job``.
-    ``start``: set for a cycle when a job begins. ``abort``: set from the command until the job ends. ``busy``: a job
-    runs. ``done``: it ends in this cycle. Each field of a job register drives a port of its name.
+    ``busy``: a job runs. ``start``: set in the first cycle of ``busy``. ``abort``: set from the command until the job
+    ends. ``done``: it ends in this cycle. Each field of a job register drives a port of its name.
     ``write_x``: the word ``table_data`` is written to table register ``x``, entry ``table_index``.
     more_ports: those of the engine's own logic. absent: job and table registers that this unit has no hardware for:
     they read 0, writing them answers SLVERR.
@@ -139,15 +139,16 @@ class RegisterFile(wiring.Component):
         command = self._commands(m, bus, "control")
         finished = Signal()
         valid_job = Signal()
-        m.d.comb += [
-            valid_job.eq(self.valid_job(words)),
-            self.start.eq(command["start"] & ~self.busy & valid_job),
-        ]
+        # A cycle lies between two writes, so that is in time for a start right after a change of the job.
+        m.d.sync += valid_job.eq(self.valid_job(words))
+        starting = Signal()
+        m.d.comb += starting.eq(command["start"] & ~self.busy & valid_job)
+        m.d.sync += self.start.eq(starting)
         with m.If(self.done):
             m.d.sync += [self.busy.eq(0), self.abort.eq(0), finished.eq(1)]
         with m.Elif(command["abort"] & self.busy):
             m.d.sync += self.abort.eq(1)
-        with m.If(self.start):
+        with m.If(starting):
             m.d.sync += [self.busy.eq(1), finished.eq(0)]
         causes = {
             **{name: getattr(self, f"error_{name}") for name in self.errors},

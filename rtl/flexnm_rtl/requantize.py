@@ -9,6 +9,12 @@ from amaranth.lib.wiring import In, Out
 from flexnm_rtl.config import BIAS_WIDTH, MULTIPLIER_WIDTH, PARAMETER_BITS, SHIFT_WIDTH, Config
 from flexnm_rtl.pipeline import delay
 
+PART_BITS = 17
+"""Bits of a sum that are multiplied at a time: with a sign, what a multiplier of an FPGA takes."""
+
+FINE_BITS = 3
+"""Low bits of a shift that are done in the first stage of two."""
+
 
 def parameters() -> data.StructLayout:
     """What one output needs, 64 bits: ``bias`` (signed 32), ``multiplier`` (unsigned 16), ``shift`` (unsigned 6).
@@ -40,10 +46,13 @@ def shift_down(m: Module, value: Value, shift: Value) -> tuple[Value, Value]:
 
     Returns the quotient with one bit below it, its half, and whether anything below that was set.
     """
-    width = len(value) + 1
-    current = _named(m, Cat(Const(0, 1), value).as_signed(), "shifted_0")
-    lost = _named(m, Const(0, 1), "lost_0")
-    for k, bit in enumerate(shift):
+    return shift_on(m, Cat(Const(0, 1), value).as_signed(), Const(0, 1), shift, 0)
+
+
+def shift_on(m: Module, current: Value, lost: Value, shift: Value, first: int) -> tuple[Value, Value]:
+    """``shift_down`` by those bits of a shift that begin with bit ``first``, the lower ones being done."""
+    width = len(current)
+    for k, bit in enumerate(shift, first):
         step = min(1 << k, width)
         lost = _named(m, Mux(bit, lost | current[:step].any(), lost), f"lost_{k + 1}")
         current = _named(m, Mux(bit, current >> step, current).as_signed(), f"shifted_{k + 1}")
@@ -64,7 +73,7 @@ class Requantizer(wiring.Component):
     bits. ``result``: signed, ``result_width`` bits. The modes must not change while sums are under way.
     """
 
-    latency = 5
+    latency = 8
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
@@ -85,21 +94,39 @@ class Requantizer(wiring.Component):
         total = delay(m, self.enable[:1], self.sum, "sum")
         bias = Mux(self.biased, self.parameters.bias, 0).as_signed()
         biased = delay(m, self.enable[1:2], _named(m, total + bias, "biased_sum"), "biased")
-        factor = delay(m, self.enable[1:2], self.parameters.multiplier, "factor")
-        shift = delay(m, self.enable[1:3], self.parameters.shift, "shift")
-        product = delay(m, self.enable[2:3], _named(m, biased * factor, "scaled_sum"), "product")
-        exact = delay(m, self.enable[2:4], biased, "exact")
-        quotient, lost = (
-            delay(m, self.enable[3:4], value, name)
-            for value, name in zip(shift_down(m, product, shift), ("quotient", "lost"), strict=True)
-        )
-        scaled = saturate(_named(m, round_even(quotient, lost), "rounded"), cfg.act_width)
-        chosen = Mux(self.scaled, scaled, saturate(exact, cfg.result_width)).as_signed()
+        # An exact result is one times the sum: it needs no registers of its own.
+        factor = delay(m, self.enable[1:2], Mux(self.scaled, self.parameters.multiplier, 1), "factor")
+        shift = delay(m, self.enable[1:4], Mux(self.scaled, self.parameters.shift, 0), "shift")
+        product = self._product(m, biased, factor)
+        fine = shift_on(m, Cat(Const(0, 1), product).as_signed(), Const(0, 1), shift[:FINE_BITS], 0)
+        coarse_shift = delay(m, self.enable[4:5], shift[FINE_BITS:], "coarse_shift")
+        coarse = shift_on(m, *self._stage(m, 4, fine, "fine"), coarse_shift, FINE_BITS)
+        rounded = round_even(*self._stage(m, 5, coarse, "coarse"))
+        rounded = delay(m, self.enable[6:7], _named(m, rounded, "rounded_sum"), "rounded")
+        chosen = Mux(self.scaled, saturate(rounded, cfg.act_width), saturate(rounded, cfg.result_width)).as_signed()
         result = Signal(signed(cfg.result_width), reset_less=True)
-        with m.If(self.enable[4]):
+        with m.If(self.enable[7]):
             m.d.sync += result.eq(chosen)
         m.d.comb += self.result.eq(result)
         return m
+
+    def _product(self, m: Module, biased: Value, factor: Value) -> Value:
+        """The sum times its factor, in stages 2 (products of parts) and 3 (their sum)."""
+        parts = []
+        for low in range(0, len(biased), PART_BITS):
+            part = biased[low : low + PART_BITS]
+            signed_part = part.as_signed() if low + PART_BITS >= len(biased) else part
+            product = delay(m, self.enable[2:3], _named(m, signed_part * factor, f"part_{low}"), f"product_{low}")
+            parts.append(product << low)
+        width = len(biased) + len(factor)
+        return Value.cast(
+            delay(m, self.enable[3:4], _named(m, sum(parts[1:], parts[0])[:width].as_signed(), "scaled_sum"), "product")
+        )
+
+    def _stage(self, m: Module, k: int, shifted: tuple[Value, Value], name: str) -> tuple[Value, Value]:
+        """Registers of stage ``k`` for what ``shift_on`` returns."""
+        quotient, lost = (delay(m, self.enable[k : k + 1], v, f"{name}_{n}") for n, v in enumerate(shifted))
+        return quotient, lost
 
 
 def _named(m: Module, value: Value, name: str) -> Signal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,8 +15,8 @@ class Sequencer(wiring.Component):
     ``runtime_steps``: a beat takes as many as the port ``steps`` says, 1 .. ``steps``, stable while beats are there.
     ``accumulate`` and ``clear`` follow ``multiply`` by one cycle. ``capture`` comes when the accumulators hold a
     finished token group, ``pe_latency`` cycles after its last ``multiply``.
-    The last step of a group waits until the results of the previous one have left (``drained``), so processing
-    elements never have to stall in mid-flight.
+    The last step of a group waits until the results of the previous one have left (the cycle after ``drained``), so
+    processing elements never have to stall in mid-flight.
     """
 
     def __init__(self, steps: int, pe_latency: int, *, runtime_steps: bool = False) -> None:
@@ -49,29 +49,34 @@ class Sequencer(wiring.Component):
         last = Signal()
         step = Signal(range(self.most_steps))
         undrained = Signal()
-        final = Signal()
+        final = Signal(init=self.most_steps == 1)  # the last step is at work, or comes first
         ends_group = Signal()
-        free = Signal()
+        group_done = Signal()
+        free = Signal(init=1)  # ~busy | (multiply & final), from a register; a cycle late after a wait for results
+        most = self.most_steps
+        single = self.steps == 1 if self.runtime_steps else Const(most == 1, 1)
+        last_but_one = step + 2 == self.steps if self.runtime_steps else Const(0, 1) if most == 1 else step == most - 2
         m.d.comb += [
-            final.eq(step == (self.steps - 1 if self.runtime_steps else self.most_steps - 1)),
             ends_group.eq(final & last),
-            self.multiply.eq(busy & ~(ends_group & undrained & ~self.drained)),
+            self.multiply.eq(busy & ~(ends_group & undrained)),
             self.shift.eq(self.multiply),
-            free.eq(~busy | (self.multiply & final)),
             self.load.eq(free & self.acts_valid & self.weights_valid),
             self.acts_ready.eq(free & self.weights_valid),
             self.weights_ready.eq(free & self.acts_valid & ~self.hold),
         ]
+        next_last = Mux(self.load, self.last & ~self.hold, last)
+        next_final = Mux(self.load, single, Mux(self.multiply, Mux(final, single, last_but_one), final))
+        next_busy = self.load | (busy & ~(self.multiply & final))
+        m.d.sync += free.eq(~next_busy | (next_final & ~(next_last & (undrained | group_done))))
         with m.If(self.multiply):
-            m.d.sync += [step.eq(step + 1), group_start.eq(ends_group)]
+            m.d.sync += [step.eq(step + 1), final.eq(last_but_one), group_start.eq(ends_group)]
             with m.If(final):
-                m.d.sync += [step.eq(0), busy.eq(0)]
+                m.d.sync += [step.eq(0), busy.eq(0), final.eq(single)]
         with m.If(self.load):
-            m.d.sync += [busy.eq(1), last.eq(self.last & ~self.hold)]
+            m.d.sync += [busy.eq(1), last.eq(self.last & ~self.hold), final.eq(single)]
 
         m.d.sync += [self.accumulate.eq(self.multiply), self.clear.eq(group_start)]
         finished = Signal(self.pe_latency)
-        group_done = Signal()
         m.d.comb += [group_done.eq(self.multiply & ends_group), self.capture.eq(finished[-1])]
         m.d.sync += finished.eq(Cat(group_done, finished))
         with m.If(group_done):

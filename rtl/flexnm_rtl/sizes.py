@@ -20,6 +20,9 @@ from flexnm_rtl.limits import (
     sum_bits,
 )
 
+NARROW_SCORE = 8
+"""Bits of a score for which ``auto`` chooses no ``rank2`` (``selection.RANK_MAX_WIDTH``)."""
+
 
 class Sizes:
     """The derived properties of a ``Config``, whose fields these are."""
@@ -139,6 +142,14 @@ class Sizes:
     def steps(self) -> int:
         """Cycles the array spends on a compressed block."""
         return self.n_keep // self.lanes
+
+    @property
+    def short_stages(self) -> bool:
+        """Whether long stages are cut in two, for FPGAs: more registers, a higher clock rate.
+
+        So it is with ``SELECTOR=rank2`` where ``auto`` never takes it: for scores of ``NARROW_SCORE`` bits or less.
+        """
+        return self.selector is Selector.RANK2 and self.score_width <= NARROW_SCORE
 
     @property
     def groups(self) -> tuple[int, ...]:

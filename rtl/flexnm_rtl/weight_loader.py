@@ -75,6 +75,8 @@ class WeightLoader(wiring.Component):
             Loop("o", OUTPUTS_MAX, cfg.cols),
         )
         wiring.connect(m, wiring.flipped(self.i), guard.i)
+        words_left = Signal(range(self.words + 1))  # of this tile's parameters
+        first_words = Mux(self.with_parameters, self.words, 0)
         in_header = Signal()
         moved = Signal()
         m.d.comb += [
@@ -88,10 +90,12 @@ class WeightLoader(wiring.Component):
             walk.chunk_limit.eq(self.chunks),
             walk.k_limit.eq(self.channels + Mux(self.with_parameters, header, 0)),
             walk.o_limit.eq(self.outputs),
-            in_header.eq(walk.k_left > self.channels),
+            in_header.eq(words_left != 0),
             guard.o.ready.eq(Mux(in_header, self.parameter_room, self.room)),
             moved.eq(guard.o.valid & guard.o.ready),
         ]
+        with m.If(moved & walk.chunk_last):
+            m.d.sync += words_left.eq(Mux(walk.k_last, first_words, Mux(in_header, words_left - 1, 0)))
         slots = [guard.o.p[port] for port in range(cfg.weight_ports)]
         addr = Signal.like(self.addr)
         chunk = Signal.like(self.bank)
@@ -120,5 +124,5 @@ class WeightLoader(wiring.Component):
         with m.If(self.parameters_entered):
             m.d.sync += slot.eq(slot + 1)
         with m.If(self.start):
-            m.d.sync += [addr.eq(0), chunk.eq(0), bank.eq(0), slot.eq(0)]
+            m.d.sync += [addr.eq(0), chunk.eq(0), bank.eq(0), slot.eq(0), words_left.eq(first_words)]
         return m

@@ -168,7 +168,7 @@ UNIT_FAULTS = [
     Fault(
         "array: results overwritten under back-pressure",
         "sequencer.py",
-        "busy & ~(ends_group & undrained & ~self.drained)",
+        "busy & ~(ends_group & undrained)",
         "busy",
         "mac_array-n2m4",
     ),
@@ -210,8 +210,8 @@ UNIT_FAULTS = [
     Fault(
         "array: a bubble after every beat",
         "sequencer.py",
-        "free.eq(~busy | (self.multiply & final))",
-        "free.eq(~busy)",
+        "~next_busy | (next_final & ~(next_last & (undrained | group_done)))",
+        "~next_busy",
         "mac_array-n2m4",
     ),
 ]

@@ -31,8 +31,8 @@ ENGINE_FAULTS = [
     _fault(
         "feeder: next tile starts at the wrong token",
         "feeder.py",
-        "act.eq(Mux(tile_end, 0, act + 1))",
-        "act.eq(act + 1)",
+        "act.eq(Mux(tile_end, 0, after))",
+        "act.eq(after)",
     ),
     _fault(
         "feeder: activations read before they are there",
@@ -43,8 +43,8 @@ ENGINE_FAULTS = [
     _fault(
         "feeder: weights read before they are there",
         "feeder.py",
-        "there.eq(ahead < used)",
-        "there.eq(ahead <= used)",
+        "Mux(advance, following, ahead < used)",
+        "Mux(advance, following, ahead <= used)",
     ),
     _fault(
         "feeder: ring entries given back a group too early",
@@ -55,14 +55,14 @@ ENGINE_FAULTS = [
     _fault(
         "feeder: ring filled beyond its size",
         "feeder.py",
-        "self.weight_room.eq(used != depth)",
-        "self.weight_room.eq(1)",
+        "Mux(self.weight_entered, held < depth - 1, held != depth)",
+        "1",
     ),
     _fault(
         "act loader: one padding channel competes",
-        "act_loader.py",
-        "walk.k_left > i",
-        "walk.k_left >= i",
+        "padding.py",
+        "low.matches(*range(i + 1, 1 << bits))",
+        "low.matches(*range(i, 1 << bits))",
     ),
     _fault(
         "act loader: dense blocks overlap",
@@ -79,8 +79,8 @@ ENGINE_FAULTS = [
     _fault(
         "weight loader: first weights taken for parameters",
         "weight_loader.py",
-        "walk.k_left > self.channels",
-        "walk.k_left >= self.channels",
+        "Mux(self.with_parameters, self.words, 0)",
+        "self.words",
     ),
     _fault(
         "weight loader: ring wraps one entry late",
@@ -91,8 +91,8 @@ ENGINE_FAULTS = [
     _fault(
         "loops: a full last iteration is cut off",
         "loops.py",
-        "left <= loop.step",
-        "left < loop.step",
+        "_within(left, 2 * loop.step)",
+        "_within(left, 2 * loop.step - 1)",
     ),
     _fault(
         "guard: a short packet is not filled up",
@@ -170,14 +170,14 @@ ENGINE_FAULTS = [
     _fault(
         "requantize: no saturation",
         "requantize.py",
-        'saturate(_named(m, round_even(quotient, lost), "rounded"), cfg.act_width)',
-        '_named(m, round_even(quotient, lost), "rounded")[: cfg.act_width].as_signed()',
+        "saturate(rounded, cfg.act_width)",
+        "rounded[: cfg.act_width].as_signed()",
     ),
     _fault(
         "requantize: exact results wrap",
         "requantize.py",
-        "saturate(exact, cfg.result_width)",
-        "exact[: cfg.result_width].as_signed()",
+        "saturate(rounded, cfg.result_width)",
+        "rounded[: cfg.result_width].as_signed()",
     ),
     _fault(
         "packer: all bytes of a partial beat kept",

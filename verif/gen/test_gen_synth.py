@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flexnm_gen import synth
 from flexnm_gen.asic import Mapped
+from flexnm_gen.asic_best import Effort
 from flexnm_gen.cli import run
 from flexnm_gen.fpga import NO_ROUTE, map_fpga
 from flexnm_gen.fpga_harness import Port, harness
@@ -148,6 +149,7 @@ def test_design_that_does_not_fit() -> None:
         (["--target", "asic", "--liberty", "a.lib", "--device", "85k-6"], "DEVICE is for FPGA targets"),
         (["--target", "ecp5", "--clock", "0"], "CLOCK=0 is out of range"),
         (["--target", "ecp5", "--clock", "1e9"], "CLOCK=1e+09 is out of range"),
+        (["--target", "asic", "--effort", "much"], "'much' is not one of 'fast', 'best'"),
         (["--target", "ecp5", "--seed", "-1"], "SEED=-1 is out of range"),
         (["--target", "asic"], "no Liberty file: give LIBERTY, or install Debian's qflow-tech-osu018"),
     ],
@@ -204,6 +206,7 @@ def test_keys_depend_on_everything() -> None:
         synth.prepare("compressor", small, "ecp5", device="45k-8"),
         synth.prepare("compressor", small, "ecp5", seed=2),
         synth.prepare("compressor", small, "ecp5", route=False),
+        synth.prepare("compressor", small, "ecp5", effort=Effort.BEST),
     ]
     assert len({job.key for job in jobs}) == len(jobs)
     assert synth.prepare("compressor", small, "ecp5").key == jobs[0].key

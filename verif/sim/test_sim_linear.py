@@ -11,6 +11,7 @@ CONFIGS = {
         n_keep=8, m_group=16, rows=2, cols=4, lanes=4, k_max=80, t_max=6, metadata="index", selector="radix"
     ),
     "n3m5-a6w5": Config(n_keep=3, m_group=5, act_width=6, weight_width=5, rows=3, cols=2, lanes=1, k_max=18, t_max=8),
+    "n4m8-rank2": Config(n_keep=4, m_group=8, rows=3, cols=4, lanes=1, k_max=44, t_max=9, selector="rank2"),
     "n8m16-int4-enumerative": Config(
         n_keep=8,
         m_group=16,
@@ -67,7 +68,7 @@ CONFIGS = {
     ),
     "n4m4": Config(n_keep=4, m_group=4, rows=2, cols=2, lanes=2, k_max=22, t_max=6),
 }
-ICARUS = ("n2m4", "n3m5-methods", "n2m4-token-shift")
+ICARUS = ("n2m4", "n4m8-rank2", "n3m5-methods", "n2m4-token-shift")
 TESTS = 20
 MODULES = ",".join(f"flexnm_tb.benches.{name}" for name in ("linear", "linear_errors", "linear_registers"))
 

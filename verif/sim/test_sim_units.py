@@ -9,6 +9,7 @@ CONFIGS = {
     "n4m8-index": Config(n_keep=4, m_group=8, rows=2, cols=3, lanes=2, metadata="index"),
     "n8m16": Config(n_keep=8, m_group=16, rows=3, cols=2, lanes=8),
     "n8m16-index-radix": Config(n_keep=8, m_group=16, rows=1, cols=1, lanes=4, metadata="index", selector="radix"),
+    "n8m16-rank2": Config(n_keep=8, m_group=16, rows=3, cols=2, lanes=2, selector="rank2"),
     "n8m16-w4": Config(n_keep=8, m_group=16, act_width=4, weight_width=4, rows=2, cols=2, lanes=2),
     "n8m16-w16": Config(n_keep=8, m_group=16, act_width=16, weight_width=16, rows=2, cols=2, lanes=1),
     "n16m32": Config(n_keep=16, m_group=32, rows=2, cols=2, lanes=4),
@@ -32,7 +33,7 @@ FLEXIBLE = {
     "flexible-n16m16": Config(n_keep=16, m_group=16, flexible=True, act_width=5, rows=1, cols=2, lanes=8),
 }
 UNITS = ("compressor", "decompressor", "dense_splitter", "mac_array")
-ICARUS = ("n2m4", "n8m16", "n8m16-index-radix", "n3m5")
+ICARUS = ("n2m4", "n8m16", "n8m16-rank2", "n8m16-index-radix", "n3m5")
 
 
 def _run(unit: str, config: str, simulator: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from amaranth.hdl import Value
-from flexnm_rtl.config import Config
+from flexnm_rtl.config import Config, Selector
 from flexnm_rtl.drain import ResultDrain
 from flexnm_rtl.operands import ShiftBank, offset_bank, offset_bits, one_hot_offsets, value_bank, weight_bank
 from flexnm_rtl.processing_element import ProcessingElement
@@ -68,9 +68,11 @@ def test_banks_bring_every_step_its_channels_in_reach(n: int, m: int, lanes: int
 def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
     """Compare ``total`` with a model in every cycle from the first ``clear`` on."""
     pe = ProcessingElement(cfg)
+    assert pe.latency == (3 if cfg.short_stages else 2)
 
     async def bench(ctx: Any) -> None:
         products = [0] * cfg.lanes
+        chosen = [0] * cfg.lanes
         total: int | None = None
         for c in cycles:
             ctx.set(Value.cast(pe.values), pack(c["values"], cfg.act_width))
@@ -82,20 +84,25 @@ def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
             await ctx.tick()
             if c["accumulate"] and (c["clear"] or total is not None):
                 total = (0 if c["clear"] else total or 0) + sum(products)
+            picked = [c["weights"][k + offset] for k, offset in enumerate(c["offsets"])]
             if c["multiply"]:
-                products = [v * c["weights"][k + c["offsets"][k]] for k, v in enumerate(c["values"])]
+                products = [v * w for v, w in zip(c["values"], chosen if cfg.short_stages else picked, strict=True)]
+            chosen = picked
             if total is not None:
                 assert ctx.get(pe.total) == total
 
     simulate(pe, bench)
 
 
+@pytest.mark.parametrize("selector", ["auto", "rank2"])
 @pytest.mark.parametrize(
     "n, m, lanes, act, weight",
     [(8, 16, 8, 8, 8), (8, 16, 1, 4, 9), (3, 5, 3, 16, 4), (7, 7, 7, 8, 8), (1, 32, 1, 5, 5)],
 )
-def test_processing_element_on_random_operands(n: int, m: int, lanes: int, act: int, weight: int) -> None:
-    cfg = Config(n_keep=n, m_group=m, lanes=lanes, act_width=act, weight_width=weight)
+def test_processing_element_on_random_operands(
+    n: int, m: int, lanes: int, act: int, weight: int, selector: str
+) -> None:
+    cfg = Config(n_keep=n, m_group=m, lanes=lanes, act_width=act, weight_width=weight, selector=Selector(selector))
     rng = random.Random(m)
 
     def number(width: int) -> int:
@@ -126,8 +133,9 @@ def test_accumulator_holds_k_max_extreme_products(value: int, weight: int) -> No
 
 @pytest.mark.parametrize("rows, cols", [(1, 1), (2, 3), (5, 2)])
 @pytest.mark.parametrize("take", [1.0, 0.4])
-def test_drain_sends_every_row_once_under_back_pressure(rows: int, cols: int, take: float) -> None:
-    cfg = Config(n_keep=2, m_group=4, lanes=2, rows=rows, cols=cols)
+@pytest.mark.parametrize("selector", ["auto", "rank2"])
+def test_drain_sends_every_row_once_under_back_pressure(rows: int, cols: int, take: float, selector: str) -> None:
+    cfg = Config(n_keep=2, m_group=4, lanes=2, rows=rows, cols=cols, selector=Selector(selector))
     drain = ResultDrain(cfg)
     rng = random.Random(rows)
     width = cols * cfg.acc_width

@@ -65,7 +65,7 @@ def test_reads_answer_with_the_word_of_the_cycle_they_were_taken_in(wait: int) -
         for _ in range(20):
             index, word, good = rng.randrange(64), rng.getrandbits(32), rng.randrange(2)
             ctx.set(dut.read_ok, good)
-            ctx.set(dut.read_data, word)
+            ctx.set(dut.read_data, word if good else 0)
             ctx.set(dut.bus.araddr, 4 * index + rng.randrange(4))
             assert ctx.get(dut.read_index) == index
             assert await read(ctx, dut.bus, 4 * index, wait=wait) == ((word, OKAY) if good else (0, SLVERR))

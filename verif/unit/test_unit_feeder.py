@@ -14,6 +14,7 @@ from unit_tools import simulate
 
 CFG = Config(n_keep=2, m_group=5, lanes=1, rows=3, cols=4, k_max=20, t_max=9)
 ONE_BEAT = Config(n_keep=8, m_group=8, rows=2, cols=2, k_max=24, t_max=6)
+SHORT = CFG.replace(selector="rank2")
 Shape = tuple[int, int, int, bool]
 """Tokens, channels, outputs, dense."""
 SHAPES: list[Shape] = [
@@ -50,10 +51,15 @@ class World:
     loaded: int = 0
     filled: int = 0
     reads: int = 0
+    looked_up: int = 0
+    known: tuple[int, int] = (0, 0)
+    metadata: list[int] = field(default_factory=list)
+    registered: int = 0
     waits: dict[str, int] = field(default_factory=lambda: {"acts": 0, "weights": 0})
 
     async def job(self, ctx: Any, dut: Feeder) -> int:
         """Run the job; returns its cycles from the first possible read to the last operand taken."""
+        self.metadata = [-1] * dut.latency
         expected = operands(self.cfg, self.shape)
         for name, value in zip(("tokens", "channels", "outputs", "dense"), self.shape, strict=True):
             ctx.set(getattr(dut, name), value)
@@ -70,6 +76,7 @@ class World:
             ctx.set(dut.act_filled, self.filled)
             ctx.set(dut.ready, self.rng.random() < self.take)
             self._check(ctx, dut, expected, taken)
+            self.known = self.filled, self.loaded
             taken += ctx.get(dut.valid) and ctx.get(dut.ready)
             await ctx.tick()
             if entering:
@@ -85,23 +92,41 @@ class World:
 
     def _check(self, ctx: Any, dut: Feeder, expected: list[tuple[int, int, bool, bool]], taken: int) -> None:
         valid, read = ctx.get(dut.valid), ctx.get(dut.read)
-        assert valid == (self.reads > taken), "operands are offered from the cycle after the read until they are taken"
+        ready = self.registered if self.cfg.short_stages else self.looked_up
+        assert valid == (ready > taken), "operands are offered from the cycle after the look-up until taken"
         if valid:
             assert (ctx.get(dut.hold), ctx.get(dut.last)) == expected[taken][2:]
+            assert self.metadata[-1] == expected[taken][0], "the metadata of another block"
+        self._look_up(ctx, dut, expected)
         waits = {name: ctx.get(getattr(dut, f"wait_{name}")) for name in self.waits}
-        if self.reads == len(expected) or (valid and not ctx.get(dut.ready)):
+        if self.reads == len(expected) or (self.reads - taken == dut.latency and not ctx.get(dut.ready)):
             assert not any((read, *waits.values()))
             return
         act, weight = expected[self.reads][:2]
-        acts_there, weights_there = act < self.filled, weight < self.loaded
+        acts_there, weights_there = act < self.known[0], weight < self.known[1]  # as of the cycle before
         assert waits == {"acts": not acts_there, "weights": acts_there and not weights_there}
         assert read == (acts_there and weights_there), "a read as soon as there is room and both operands"
         for name, value in waits.items():
             self.waits[name] += value
         if read:
             assert ctx.get(dut.act_addr) == act
-            assert self.ring.get(ctx.get(dut.weight_addr)) == weight, "not the block this read needs"
+            self.metadata[0] = act
             self.reads += 1
+
+    def _look_up(self, ctx: Any, dut: Feeder, expected: list[tuple[int, int, bool, bool]]) -> None:
+        """The memories of values and weights, and the registers of the decoder, entry numbers in the place of words."""
+        if ctx.get(dut.decode[-1]) and self.cfg.short_stages:
+            assert self.looked_up > self.registered, "nothing to register"
+            self.registered += 1
+        for k in reversed(range(dut.latency - 1)):
+            if ctx.get(dut.decode[k]):
+                self.metadata[k + 1] = self.metadata[k]
+        if ctx.get(dut.read_operands):
+            assert self.reads > self.looked_up, "values before their metadata"
+            act, weight = expected[self.looked_up][:2]
+            assert ctx.get(dut.value_addr) == act
+            assert self.ring.get(ctx.get(dut.weight_addr)) == weight, "not the block this look-up needs"
+            self.looked_up += 1
 
 
 def run(cfg: Config, shapes: list[Shape], **paces: float) -> list[World]:
@@ -127,7 +152,8 @@ def run(cfg: Config, shapes: list[Shape], **paces: float) -> list[World]:
     (1.0, 1.0, 1.0), (0.2, 1.0, 1.0), (1.0, 0.2, 1.0), (1.0, 1.0, 0.2), (0.5, 0.5, 0.5), (1.0, 0.6, 0.7),
 ])  # fmt: skip
 def test_jobs_one_after_another(acts: float, weights: float, take: float) -> None:
-    run(CFG, SHAPES, acts=acts, weights=weights, take=take)
+    for cfg in (CFG, SHORT):
+        run(cfg, SHAPES, acts=acts, weights=weights, take=take)
     shapes = [(t, k, o, d) for t, k, o, _ in SHAPES if t <= ONE_BEAT.tokens_max for d in (False, True)]
     run(ONE_BEAT, shapes, acts=acts, weights=weights, take=take)
 
@@ -143,8 +169,10 @@ def test_an_operand_a_cycle_when_everything_is_there(shape: Shape) -> None:
         cycles.append(await world.job(ctx, dut))
 
     simulate(dut, bench)
-    assert cycles == [len(expected) + 2], "a cycle until the first entry of both has come, and one from read to operand"
-    assert world.waits == {"acts": 1, "weights": 0}
+    assert cycles == [len(expected) + 2 + dut.latency], (
+        "a cycle until the first entry of both has come, and one until that is known"
+    )
+    assert world.waits == {"acts": 2, "weights": 0}
 
 
 def test_waits_are_told_apart() -> None:

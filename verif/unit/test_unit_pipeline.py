@@ -14,9 +14,9 @@ DEPTHS = [1, 2, 3, 6]
 WIDTH = 12
 
 
-def flow_of(depth: int, items: list[int], **stalls: Any) -> Flow:
+def flow_of(depth: int, items: list[int], *, rigid: bool, **stalls: Any) -> Flow:
     m = Module()
-    m.submodules.control = control = StageControl(depth)
+    m.submodules.control = control = StageControl(depth, rigid=rigid)
     data = Signal(WIDTH)
     out = delay(m, control.enable, data, "data")
     streams = Streams(control.i_valid, control.i_ready, data, control.o_valid, control.o_ready, out)
@@ -29,18 +29,20 @@ def numbers(count: int) -> list[int]:
     return random.Random(count).sample(range(1 << WIDTH), count)
 
 
+@pytest.mark.parametrize("rigid", [False, True])
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_a_full_pipeline_moves_a_beat_a_cycle(depth: int) -> None:
-    flow = flow_of(depth, numbers(100))
+def test_a_full_pipeline_moves_a_beat_a_cycle(depth: int, rigid: bool) -> None:
+    flow = flow_of(depth, numbers(100), rigid=rigid)
     assert flow.sent == list(range(100))
     assert flow.taken == [cycle + depth for cycle in flow.sent]
 
 
+@pytest.mark.parametrize("rigid", [False, True])
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("offer, take", [(0.5, 0.5), (0.9, 0.2), (0.2, 0.9), (1.0, 0.5), (0.5, 1.0)])
-def test_stalls_lose_repeat_and_reorder_nothing(depth: int, offer: float, take: float) -> None:
+def test_stalls_lose_repeat_and_reorder_nothing(depth: int, offer: float, take: float, rigid: bool) -> None:
     for seed in range(3):
-        flow = flow_of(depth, numbers(120), offer=offer, take=take, seed=seed)
+        flow = flow_of(depth, numbers(120), rigid=rigid, offer=offer, take=take, seed=seed)
         assert all(out - into >= depth for into, out in zip(flow.sent, flow.taken, strict=True))
         if take == 1.0:
             assert all(out - into == depth for into, out in zip(flow.sent, flow.taken, strict=True))
@@ -64,6 +66,26 @@ def test_a_stalled_pipeline_fills_up_and_closes_its_bubbles(depth: int) -> None:
         ctx.set(control.o_ready, 1)  # one place at the end is room at the start in the same cycle
         assert ctx.get(control.i_ready) == 1
         assert ctx.get(control.enable) == (1 << depth) - 1
+
+    simulate(control, bench)
+
+
+def test_all_stages_of_a_rigid_pipeline_stand_still_while_the_last_one_waits() -> None:
+    control = StageControl(4, rigid=True)
+
+    async def bench(ctx: Any) -> None:
+        for cycle in range(12):
+            ctx.set(control.i_valid, cycle in (0, 3))
+            waiting = cycle >= 4  # the first beat, and the second one is a stage long behind a bubble
+            assert ctx.get(control.o_valid) == waiting
+            assert ctx.get(control.i_ready) == (not waiting)
+            await ctx.tick()
+        ctx.set(control.o_ready, 1)
+        shown = []
+        for _ in range(5):
+            shown.append(ctx.get(control.o_valid))
+            await ctx.tick()
+        assert shown == [1, 0, 0, 1, 0]
 
     simulate(control, bench)
 

@@ -79,7 +79,7 @@ def test_identity_of_the_linear_engine(cfg: Config) -> None:
         assert await d.read("t_max") == cfg.tokens_max
         assert await d.read("t_max_dense") == cfg.tokens_max_dense
         kinds = {"none": 0, "multiply": 1, "shift": 2}
-        methods = ("factor_width", "static_shift", "token_shift", "variance", "fraction_bits")
+        methods = ("factor_width", "static_shift", "token_shift", "variance", "fraction_bits", "flexible")
         expected = {name: int(getattr(cfg, name)) for name in methods}
         assert await d.fields("methods") == expected | {"score_factor": kinds[cfg.score_factor.value]}
 

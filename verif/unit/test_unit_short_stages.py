@@ -1,0 +1,92 @@
+"""Short stages for FPGAs: which designs have them, and the offset decoder that is pipelined in every engine."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from amaranth.hdl import Value
+from flexnm_gen.tops import TOPS, module_name, settle
+from flexnm_rtl.compressor import Compressor
+from flexnm_rtl.config import Config, Selector
+from flexnm_rtl.mac_array import MacArray
+from flexnm_rtl.operands import offset_bits, one_hot_offsets
+from flexnm_rtl.positions import OffsetDecoder
+from flexnm_rtl.presets import PRESETS
+from flexnm_rtl.selection import RANK_MAX_WIDTH
+from flexnm_rtl.sizes import NARROW_SCORE
+from unit_tools import simulate, unpack
+
+NARROW = Config(n_keep=4, m_group=8, lanes=4)
+CONFIGS = [
+    *PRESETS.values(),
+    NARROW.replace(act_width=16),
+    NARROW.replace(act_width=16, selector=Selector.RANK2),
+    NARROW.replace(selector=Selector.RANK2),
+    NARROW.replace(score_factor="multiply"),
+]
+
+
+def test_only_a_choice_brings_short_stages() -> None:
+    """The generator's own choice of a selector changes nothing else."""
+    assert NARROW_SCORE == RANK_MAX_WIDTH
+    for cfg in CONFIGS:
+        assert settle(cfg).short_stages == cfg.short_stages
+        assert cfg.selector is Selector.RANK2 or not cfg.short_stages
+    assert PRESETS["n8m16-edge"].short_stages
+    assert NARROW.replace(selector=Selector.RANK2).short_stages
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_a_stage_more_in_compressor_and_array() -> None:
+    short = NARROW.replace(selector=Selector.RANK2)
+    selection = 1  # rank2 itself takes a cycle more than rank
+    assert Compressor(short).latency == Compressor(NARROW).latency + selection + 1
+    assert MacArray(short).latency == MacArray(NARROW).latency + 1
+
+
+def test_modules_of_different_hardware_have_different_names() -> None:
+    short = NARROW.replace(selector=Selector.RANK2)
+    for top in ("compressor", "mac_array", "linear"):
+        assert module_name(top, NARROW) != module_name(top, short)
+    assert all(len({module_name(top, cfg) for cfg in (NARROW, NARROW)}) == 1 for top in TOPS)
+
+
+def stages_of(cfg: Config) -> list[list[int] | None]:
+    """What is in the decoder's stages before anything came."""
+    return [None] * (3 if cfg.short_stages else 2)
+
+
+@pytest.mark.parametrize("n, m", [(8, 16), (2, 4), (3, 5), (4, 4), (1, 2)])
+@pytest.mark.parametrize("metadata", ["bitmask", "index"])
+@pytest.mark.parametrize("in_time, selector", [(False, Selector.AUTO), (True, Selector.AUTO), (True, Selector.RANK2)])
+def test_pipelined_offsets(n: int, m: int, metadata: str, in_time: bool, selector: Selector) -> None:
+    """Offsets of every block, two or three enables after its metadata, whatever the pauses."""
+    cfg = Config(n_keep=n, m_group=m, lanes=1 if in_time else n, metadata=metadata, selector=selector)
+    dut = OffsetDecoder(cfg, pipelined=True)
+    assert dut.latency == len(stages_of(cfg))
+    rng = random.Random(f"{n} {m}")
+
+    async def bench(ctx: Any) -> None:
+        stages = stages_of(cfg)
+        for _ in range(200):
+            channels = sorted(rng.sample(range(m), n))
+            if metadata == "bitmask":
+                word = sum(1 << c for c in channels)
+            else:
+                word = sum(c << (k * cfg.index_width) for k, c in enumerate(channels))
+            enables = [rng.random() < 0.7 for _ in stages]
+            ctx.set(dut.word, word)
+            ctx.set(dut.enable, sum(e << k for k, e in enumerate(enables)))
+            await ctx.tick()
+            for k in reversed(range(1, len(stages))):
+                if enables[k]:
+                    stages[k] = stages[k - 1]
+            if enables[0]:
+                numbers = [c - k for k, c in enumerate(channels)]
+                stages[0] = [1 << number for number in numbers] if one_hot_offsets(cfg) else numbers
+            if stages[-1] is not None:
+                assert unpack(ctx.get(Value.cast(dut.offsets)), offset_bits(cfg), n, signed=False) == stages[-1]
+
+    simulate(dut, bench)
