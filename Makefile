@@ -228,8 +228,8 @@ TOOLS := g++ ccache iverilog libpython
 SYNTH_TOOLS := $(if $(filter asic,$(call raw,TARGET)),$(TOOLS) sta $(if $(filter LIBERTY,$(given)),,osu018))
 # For `make sweep`: area and timing only.
 SWEEP_TOOLS := $(if $(findstring asic,$(or $(call raw,TARGETS),asic)),sta $(if $(filter LIBERTY,$(given)),,osu018))
-# For `make test`: a browser opens the page of a sweep.
-TEST_TOOLS := $(TOOLS) chromium chromedriver
+# For `make test`: a browser opens the page of a sweep, and OpenSTA times small units.
+TEST_TOOLS := $(TOOLS) chromium chromedriver sta osu018
 
 .PHONY: deps
 deps: ## Install the Debian packages that are missing, if any
