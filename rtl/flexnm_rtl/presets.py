@@ -15,7 +15,7 @@ PRESETS: dict[str, Config] = {
     "n8m16-int4": Config(n_keep=8, m_group=16, act_width=4, weight_width=4, lanes=8),
     "n8m16-serial": Config(n_keep=8, m_group=16, rows=8, cols=16, lanes=1),
     "n8m16-edge": Config(n_keep=8, m_group=16, rows=8, cols=16, lanes=1, k_max=2048, selector=Selector.RANK2),
-    "flexible": Config(n_keep=32, m_group=32, flexible=True, rows=4, cols=8, lanes=4, k_max=2048),
+    "n32m32-flexible": Config(n_keep=32, m_group=32, flexible=True, rows=4, cols=8, lanes=4, k_max=2048),
     "n8m16-decode": Config(n_keep=8, m_group=16, rows=1, lanes=8, k_max=2048, bus_width=128, tile_beats=16),
 }
 

@@ -57,10 +57,10 @@ def write_plan(path: Path, names: list[str], *patterns: str) -> Plan:
 def test_a_plan_on_one_flexible_engine(
     run: Run, sizes: dict[str, tuple[int, int]], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flexible = preset("flexible").replace(n_keep=12, m_group=16, rows=2, cols=4, lanes=2, k_max=64)
-    monkeypatch.setitem(PRESETS, "flexible", flexible)
+    flexible = preset("n32m32-flexible").replace(n_keep=12, m_group=16, rows=2, cols=4, lanes=2, k_max=64)
+    monkeypatch.setitem(PRESETS, "n32m32-flexible", flexible)
     plan = write_plan(tmp_path / "plan.json", list(sizes), "2:4", "3:4", "1:4")
-    status, report = run("llm", "--preset", "flexible", "--tokens", "7", "--text", words, "--pattern",
+    status, report = run("llm", "--preset", "n32m32-flexible", "--tokens", "7", "--text", words, "--pattern",
                          f"plan:{tmp_path / 'plan.json'}")  # fmt: skip
     assert status == 0
     assert len(report["libraries"]) == 1
