@@ -22,8 +22,10 @@ class Loop:
 
 
 def _within(value: Signal, largest: int) -> Value:
-    """``value <= largest``; where that always holds, a comparison would be one with a constant result."""
-    return Const(1, 1) if largest >= (1 << len(value)) - 1 else value <= largest
+    """``value <= largest``, in a form that is no comparison where synthesis might find its result constant."""
+    if largest >= (1 << len(value)) - 1:
+        return Const(1, 1)
+    return ~value[1:].any() if largest == 1 else value <= largest
 
 
 class LoopNest(wiring.Component):

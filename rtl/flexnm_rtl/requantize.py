@@ -117,7 +117,8 @@ class Requantizer(wiring.Component):
             part = biased[low : low + PART_BITS]
             signed_part = part.as_signed() if low + PART_BITS >= len(biased) else part
             product = delay(m, self.enable[2:3], _named(m, signed_part * factor, f"part_{low}"), f"product_{low}")
-            parts.append(product << low)
+            moved = Cat(Const(0, low), product) if low else product
+            parts.append(moved.as_signed() if product.shape().signed else moved)
         width = len(biased) + len(factor)
         return Value.cast(
             delay(m, self.enable[3:4], _named(m, sum(parts[1:], parts[0])[:width].as_signed(), "scaled_sum"), "product")
