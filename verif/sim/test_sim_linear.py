@@ -8,7 +8,16 @@ from flexnm_tb.run import simulate
 CONFIGS = {
     "n2m4": Config(n_keep=2, m_group=4, rows=2, cols=3, lanes=1, k_max=24, t_max=7),
     "n8m16-index-radix": Config(
-        n_keep=8, m_group=16, rows=2, cols=4, lanes=4, k_max=80, t_max=6, metadata="index", selector="radix"
+        n_keep=8,
+        m_group=16,
+        rows=2,
+        cols=4,
+        lanes=4,
+        k_max=80,
+        t_max=6,
+        results_per_beat=2,
+        metadata="index",
+        selector="radix",
     ),
     "n3m5-a6w5": Config(n_keep=3, m_group=5, act_width=6, weight_width=5, rows=3, cols=2, lanes=1, k_max=18, t_max=8),
     "n4m8-rank2": Config(n_keep=4, m_group=8, rows=3, cols=4, lanes=1, k_max=44, t_max=9, selector="rank2"),
