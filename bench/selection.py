@@ -1,6 +1,6 @@
 """Units that select N of M, side by side: ``python bench/selection.py --liberty FILE ... [--clock PS] [--only WORD]``.
 
-Each stands alike between registers: scores, or INT8 values and their magnitudes (``from``), in an input register, the
+Each stands alike between registers: scores, or the magnitudes of INT8 values (``from``), in an input register, the
 unit, its mask in a register; a new block in every cycle. With N at run time (``run time``), and N and M (``flexible``),
 the registers of these settings count too. Areas are sums of cells without wires, in the library's unit (um2): the best
 mapping of each for each clock (``flexnm_gen.asic_best``). ``period``: minimum, by OpenSTA. ``latency``: cycles from
@@ -89,11 +89,11 @@ class Unit(wiring.Component):
             m.d.sync += held.eq(getattr(self, name))
             m.d.comb += getattr(self.selector, name).eq(held)
         held = Signal(WIDTH * self.channels, reset_less=True)
-        m.d.sync += held.eq(self.x)
-        numbers = [held.word_select(i, WIDTH) for i in range(self.channels)]
-        scores = [magnitude(number.as_signed()) if self.values else number for number in numbers]
+        numbers = [self.x.word_select(i, WIDTH) for i in range(self.channels)]
+        # As in BlockSelection, magnitudes are registered before they are selected from.
+        m.d.sync += held.eq(Cat(magnitude(number.as_signed()) if self.values else number for number in numbers))
         m.d.comb += [
-            Value.cast(self.selector.scores).eq(Cat(scores)),
+            Value.cast(self.selector.scores).eq(held),
             self.selector.enable.eq(-1),
             self.mask.eq(self.selector.mask),
         ]
