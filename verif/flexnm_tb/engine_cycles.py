@@ -51,7 +51,8 @@ def drain_cycles(cfg: Config, tokens: int) -> int:
 def results_keep_up(cfg: Config, channels: int, *, dense: bool = False) -> bool:
     """Whether a group's results have left before those of the next one are there, so that the array never waits."""
     group = cfg.blocks(channels) * cfg.steps * (cfg.dense_beats if dense else 1)
-    return group >= cfg.rows * (cfg.cols // cfg.result_ports) + element_latency(cfg) + 1
+    corrected = int(cfg.shifts or cfg.variance)
+    return group >= cfg.rows * (cfg.cols // cfg.result_ports) + element_latency(cfg) + 1 + corrected
 
 
 def unstalled_cycles(

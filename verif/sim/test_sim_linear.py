@@ -67,7 +67,16 @@ CONFIGS = {
         variance=True,
     ),
     "n2m4-token-shift": Config(
-        n_keep=2, m_group=4, rows=3, cols=3, lanes=1, k_max=24, t_max=7, token_shift=True, score_factor="multiply"
+        n_keep=2,
+        m_group=4,
+        rows=3,
+        cols=3,
+        lanes=1,
+        k_max=24,
+        t_max=7,
+        results_per_beat=3,
+        token_shift=True,
+        score_factor="multiply",
     ),
     "flexible": Config(
         n_keep=20, m_group=32, flexible=True, rows=2, cols=3, lanes=2, k_max=100, t_max=5, weights_per_beat=1
