@@ -70,7 +70,9 @@ class LinearRegisters(RegisterFile):
 
     def _kept(self, keep: Value, sizes: list[Value]) -> Value:
         """Values kept of the unit's channels with blocks of one of ``sizes``."""
-        return any_of([gate(hit, Cat(Const(0, k), keep)) for k, hit in zip(reversed(range(len(sizes))), sizes, strict=True)])
+        return any_of(
+            [gate(hit, Cat(Const(0, k), keep)) for k, hit in zip(reversed(range(len(sizes))), sizes, strict=True)]
+        )
 
     def _valid_pattern(self, words: Mapping[str, Any]) -> Value:
         cfg = self.cfg
