@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _liberty import exit_status, liberty_parser
 from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -27,7 +27,7 @@ from flexnm_gen.asic import Mapped, map_area
 from flexnm_gen.liberty import read_liberty
 from flexnm_gen.netlist import to_verilog
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import Config, ConfigError, Metadata
+from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.enumerative import RankDecoder, RankEncoder
 from flexnm_rtl.pipeline import delay
@@ -144,7 +144,7 @@ def table_of(rows: Sequence[Row], title: str) -> Table:
 
 def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON if asked."""
-    liberty = options.liberty or [Path(name) for name in shlex.split(os.environ.get("LIBERTY", ""))]
+    liberty = options.liberty
     rows = measure(list(cases()), liberty, options.clock, options.jobs)
     title = f"Metadata formats: um2 / ABC ps / cycles, gates sized for {options.clock:g} ps"
     Console(width=150).print(table_of(rows, title))
@@ -155,19 +155,10 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Exit status 2, and one line, for Liberty files that cannot be used."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--liberty", type=Path, action="append", metavar="FILE", help="once for each file (default: $LIBERTY)"
-    )
+    parser = liberty_parser(__doc__)
     parser.add_argument("--clock", type=float, default=1000.0, help="period in ps for which gates are sized")
     parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="mappings at a time")
-    parser.add_argument("--json", type=Path)
-    try:
-        run(parser.parse_args())
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(run, parser)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _liberty import exit_status, liberty_parser
 from amaranth.lib import wiring
 from flexnm_gen.asic import Mapped, map_area
 from flexnm_gen.liberty import read_liberty
 from flexnm_gen.netlist import to_verilog
 from flexnm_rtl.compressor import Compressor
-from flexnm_rtl.config import Config, ConfigError
+from flexnm_rtl.config import Config
 from flexnm_rtl.group_buffer import GroupBuffer
 from flexnm_rtl.linear import LinearEngine
 from flexnm_rtl.presets import preset
@@ -153,7 +153,7 @@ def table_of(rows: Sequence[Row], title: str) -> Table:
 
 def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON if asked."""
-    liberty = options.liberty or [Path(name) for name in shlex.split(os.environ.get("LIBERTY", ""))]
+    liberty = options.liberty
     rows = measure(list(cases()), liberty, options.clock, options.jobs)
     Console(width=150).print(table_of(rows, f"Hardware of the methods, um2, gates sized for {options.clock:g} ps"))
     if options.json:
@@ -163,19 +163,10 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Exit status 2, and one line, for Liberty files that cannot be used."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--liberty", type=Path, action="append", metavar="FILE", help="once for each file (default: $LIBERTY)"
-    )
+    parser = liberty_parser(__doc__)
     parser.add_argument("--clock", type=float, default=1000.0, help="period in ps for which gates are sized")
     parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="mappings at a time")
-    parser.add_argument("--json", type=Path)
-    try:
-        run(parser.parse_args())
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(run, parser)
 
 
 if __name__ == "__main__":

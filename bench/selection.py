@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from _liberty import exit_status, liberty_parser
 from _selection_table import Row, add_ratios, table_of
 from _selectors import RadixVariant, SortingSelector
 from amaranth.hdl import Cat, Module, Signal, Value
@@ -198,7 +197,7 @@ def measure(case: Case, liberty: Sequence[Path], effort: Effort) -> Row:
 
 def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON if asked."""
-    liberty = options.liberty or [Path(name) for name in shlex.split(os.environ.get("LIBERTY", ""))]
+    liberty = options.liberty
     read_liberty(liberty)  # says what is wrong before anything is converted
     chosen = [case for case in cases(options.clock or CLOCKS_PS) if all(word in case.label for word in options.only)]
     if not chosen:
@@ -221,22 +220,13 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Exit status 2, and one line, for what cannot be used; 130 when interrupted: what is done is kept."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = liberty_parser(__doc__)
     add = parser.add_argument
-    add("--liberty", type=Path, action="append", metavar="FILE", help="once for each file (default: $LIBERTY)")
     add("--clock", type=float, action="append", metavar="PS", help="period (default: 600, 750 and 1000)")
     add("--only", nargs="*", default=[], metavar="TEXT", help="units in whose description all texts are")
     add("--effort", choices=[effort.value for effort in Effort], default=Effort.BEST.value)
     add("--jobs", type=int, default=1, help="units at a time; each maps with all processors")
-    add("--json", type=Path)
-    try:
-        run(parser.parse_args())
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_status(run, parser)
 
 
 if __name__ == "__main__":

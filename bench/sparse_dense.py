@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _liberty import exit_status, liberty_parser
 from flexnm_gen.asic import Mapped
 from flexnm_gen.asic_best import Effort, map_best
 from flexnm_gen.generate import render
@@ -140,7 +139,6 @@ def table_of(rows: Sequence[Row], title: str) -> Table:
 
 def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON if asked."""
-    options.liberty = options.liberty or [Path(name) for name in shlex.split(os.environ.get("LIBERTY", ""))]
     read_liberty(options.liberty)
     patterns = [(n, m) for n, m in PATTERNS if not options.pattern or f"{n}:{m}" in options.pattern]
     if not patterns:
@@ -161,9 +159,8 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Exit status 2, and one line, for what cannot be used."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = liberty_parser(__doc__)
     add = parser.add_argument
-    add("--liberty", type=Path, action="append", metavar="FILE", help="once for each file (default: $LIBERTY)")
     add("--clock", type=float, default=1000.0, metavar="PS", help="period for which gates are sized")
     add("--pattern", nargs="*", default=[], metavar="N:M", help="some of 2:4, 4:8, 8:16, 16:32")
     add("--full", action="store_true", help="N lanes only, not N/2 as well")
@@ -171,15 +168,7 @@ def main() -> int:
     add("--energy", action="store_true", help="energy too: a gate simulation of each")
     add("--blocks", type=int, default=256, help="blocks of the layers that are simulated")
     add("--effort", choices=[effort.value for effort in Effort], default=Effort.BEST.value)
-    add("--json", type=Path)
-    try:
-        run(parser.parse_args())
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_status(run, parser)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,13 @@ def magnitude(x: Any) -> Value:
     return Mux(x[-1], -bits, bits)[: len(bits)]
 
 
+def named(m: Module, value: Any, name: str) -> Signal:
+    """``value`` as a signal of its own, so that it is emitted once however often it is used."""
+    signal = Signal(value.shape(), name=name)
+    m.d.comb += signal.eq(value)
+    return signal
+
+
 def at_least(m: Module, a: Any, b: Any, name: str) -> Value:
     """``a >= b`` of unsigned values of one width, as a chain of majority gates from the lowest bit up.
 

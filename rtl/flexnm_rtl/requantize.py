@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from flexnm_rtl.arith import named
 from flexnm_rtl.config import BIAS_WIDTH, MULTIPLIER_WIDTH, PARAMETER_BITS, SHIFT_WIDTH, Config
 from flexnm_rtl.pipeline import delay
 
@@ -54,8 +55,8 @@ def shift_on(m: Module, current: Value, lost: Value, shift: Value, first: int) -
     width = len(current)
     for k, bit in enumerate(shift, first):
         step = min(1 << k, width)
-        lost = _named(m, Mux(bit, lost | current[:step].any(), lost), f"lost_{k + 1}")
-        current = _named(m, Mux(bit, current >> step, current).as_signed(), f"shifted_{k + 1}")
+        lost = named(m, Mux(bit, lost | current[:step].any(), lost), f"lost_{k + 1}")
+        current = named(m, Mux(bit, current >> step, current).as_signed(), f"shifted_{k + 1}")
     return current, lost
 
 
@@ -93,7 +94,7 @@ class Requantizer(wiring.Component):
         cfg = self.cfg
         total = delay(m, self.enable[:1], self.sum, "sum")
         bias = Mux(self.biased, self.parameters.bias, 0).as_signed()
-        biased = delay(m, self.enable[1:2], _named(m, total + bias, "biased_sum"), "biased")
+        biased = delay(m, self.enable[1:2], named(m, total + bias, "biased_sum"), "biased")
         # An exact result is one times the sum: it needs no registers of its own.
         factor = delay(m, self.enable[1:2], Mux(self.scaled, self.parameters.multiplier, 1), "factor")
         shift = delay(m, self.enable[1:4], Mux(self.scaled, self.parameters.shift, 0), "shift")
@@ -102,7 +103,7 @@ class Requantizer(wiring.Component):
         coarse_shift = delay(m, self.enable[4:5], shift[FINE_BITS:], "coarse_shift")
         coarse = shift_on(m, *self._stage(m, 4, fine, "fine"), coarse_shift, FINE_BITS)
         rounded = round_even(*self._stage(m, 5, coarse, "coarse"))
-        rounded = delay(m, self.enable[6:7], _named(m, rounded, "rounded_sum"), "rounded")
+        rounded = delay(m, self.enable[6:7], named(m, rounded, "rounded_sum"), "rounded")
         chosen = Mux(self.scaled, saturate(rounded, cfg.act_width), saturate(rounded, cfg.result_width)).as_signed()
         result = Signal(signed(cfg.result_width), reset_less=True)
         with m.If(self.enable[7]):
@@ -116,21 +117,15 @@ class Requantizer(wiring.Component):
         for low in range(0, len(biased), PART_BITS):
             part = biased[low : low + PART_BITS]
             signed_part = part.as_signed() if low + PART_BITS >= len(biased) else part
-            product = delay(m, self.enable[2:3], _named(m, signed_part * factor, f"part_{low}"), f"product_{low}")
+            product = delay(m, self.enable[2:3], named(m, signed_part * factor, f"part_{low}"), f"product_{low}")
             moved = Cat(Const(0, low), product) if low else product
             parts.append(moved.as_signed() if product.shape().signed else moved)
         width = len(biased) + len(factor)
         return Value.cast(
-            delay(m, self.enable[3:4], _named(m, sum(parts[1:], parts[0])[:width].as_signed(), "scaled_sum"), "product")
+            delay(m, self.enable[3:4], named(m, sum(parts[1:], parts[0])[:width].as_signed(), "scaled_sum"), "product")
         )
 
     def _stage(self, m: Module, k: int, shifted: tuple[Value, Value], name: str) -> tuple[Value, Value]:
         """Registers of stage ``k`` for what ``shift_on`` returns."""
         quotient, lost = (delay(m, self.enable[k : k + 1], v, f"{name}_{n}") for n, v in enumerate(shifted))
         return quotient, lost
-
-
-def _named(m: Module, value: Value, name: str) -> Signal:
-    signal = Signal(value.shape(), name=name)
-    m.d.comb += signal.eq(value)
-    return signal

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from flexnm_rtl.arith import any_of, at_least, column_sum, gate
+from flexnm_rtl.arith import any_of, at_least, column_sum, gate, named
 from flexnm_rtl.config import bits_for, ceil_div
 from flexnm_rtl.pipeline import delay
+from flexnm_rtl.select_radix import DIGIT_BITS, digits_of, reaches
 
-DIGIT_BITS = 2
 SMALLEST = 4
 """Channels of the smallest block, and of a leaf of the counting trees."""
 
@@ -59,12 +58,7 @@ class FlexibleSelector(wiring.Component):
         chosen: Value = Const(0, self.width)
         tied: Value = Const(-1, self.width)
         for stage in range(self.digits):
-            shift = DIGIT_BITS * (self.digits - 1 - stage)
-            digits = [
-                delay(m, self.enable[:stage], score[shift : shift + DIGIT_BITS], f"digit_{i}_{stage}")
-                for i, score in enumerate(self.scores)
-            ]
-            largest = min((1 << len(digits[0])) - 1, self.score_max >> shift)
+            digits, largest = digits_of(m, self, stage)
             chosen, tied = self._narrow(m, stage, digits, largest, (chosen, tied), is_level)
             enable = self.enable[stage : stage + 1]
             chosen, tied = delay(m, enable, chosen, f"chosen_{stage}"), delay(m, enable, tied, f"tied_{stage}")
@@ -87,10 +81,9 @@ class FlexibleSelector(wiring.Component):
                 one.replicate(len(digit)) | gate(tie, digit)
                 for one, tie, digit in zip(chosen, tied, digits, strict=True)
             ]
-        reached = [_reached(digits, d, largest) for d in range(1, largest + 1)]
-        enough: list[
-            list[Value]
-        ] = []  # [digit value - 1][leaf]: the leaf's block has N channels or more at or above it
+        reached = [[reaches(digit, d, largest) for digit in digits] for d in range(1, largest + 1)]
+        # enough[d - 1][leaf]: the leaf's block has N channels or more whose digit is d or above.
+        enough: list[list[Value]] = []
         for d, above in enumerate(reached, 1):
             counts = self._counts(m, above, f"count_{stage}_{d}")
             verdicts = [[self._at_least_n(m, c, f"enough_{stage}_{d}_{k}_{j}") for j, c in enumerate(row)]
@@ -113,7 +106,7 @@ class FlexibleSelector(wiring.Component):
         """Set bits of every node: ``result[k][j]`` counts block j of ``SMALLEST << k`` channels."""
         leaf_columns = [[list(bits[start : start + SMALLEST]), [], []] for start in range(0, self.width, SMALLEST)]
         rows: Counts = [
-            [_named(m, column_sum(m, c, f"{name}_{j}"), f"{name}_0_{j}") for j, c in enumerate(leaf_columns)]
+            [named(m, column_sum(m, c, f"{name}_{j}"), f"{name}_0_{j}") for j, c in enumerate(leaf_columns)]
         ]
         for k in range(1, self.levels):
             below = rows[-1]
@@ -123,7 +116,7 @@ class FlexibleSelector(wiring.Component):
 
     def _add(self, m: Module, low: Value, high: Value, name: str) -> Value:
         columns = [*([a, b] for a, b in zip(low, high, strict=True)), []]
-        return _named(m, column_sum(m, columns, f"{name}_add"), name)
+        return named(m, column_sum(m, columns, f"{name}_add"), name)
 
     def _at_least_n(self, m: Module, count: Value, name: str) -> Value:
         """``count >= n``; ``n`` never exceeds the block's size, so that its higher bits are 0."""
@@ -134,7 +127,7 @@ class FlexibleSelector(wiring.Component):
         current = [rows[-1][0]]
         for k in reversed(range(self.levels - 1)):
             current = [
-                _named(m, Mux(is_level[k], own, current[j // 2]), f"{name}_{k}_{j}") for j, own in enumerate(rows[k])
+                named(m, Mux(is_level[k], own, current[j // 2]), f"{name}_{k}_{j}") for j, own in enumerate(rows[k])
             ]
         return current
 
@@ -151,7 +144,7 @@ class FlexibleSelector(wiring.Component):
             row = []
             for j, own in enumerate(ones[k]):
                 inherited = used[j // 2] + ties[k][j - 1] if j % 2 else used[j // 2]
-                row.append(_named(m, Mux(is_level[k], own, inherited)[: len(self.n)], f"used_{k}_{j}"))
+                row.append(named(m, Mux(is_level[k], own, inherited)[: len(self.n)], f"used_{k}_{j}"))
             used = row
         held_chosen, held_tied = delay(m, enable, chosen, "sure"), delay(m, enable, tied, "candidates")
         mask = []
@@ -168,7 +161,7 @@ class FlexibleSelector(wiring.Component):
     def _room(self, m: Module, used: Value, leaf: int) -> Value:
         """Thermometer: bit i set when more than i places are left for the leaf."""
         width = len(self.n) + 1
-        left = _named(m, (self.n - used)[:width], f"left_{leaf}")
+        left = named(m, (self.n - used)[:width], f"left_{leaf}")
         negative, many = left[-1], left[2:-1].any()
         low = left[:2]
         bits = [~negative & (many | (low > i)) for i in range(SMALLEST - 1)]
@@ -177,8 +170,7 @@ class FlexibleSelector(wiring.Component):
     def _fits(self, m: Module, before: Value, room: Value, name: str) -> Value:
         """A tied channel with ``before`` tied ones in front of it in its leaf finds a place."""
         count = len(before)
-        exactly: Callable[[int], Value] = lambda k: _population(before, k)  # noqa: E731
-        return _named(m, any_of([exactly(k) & room[k] for k in range(count + 1)]), name)
+        return named(m, any_of([_population(before, k) & room[k] for k in range(count + 1)]), name)
 
 
 def _population(bits: Value, k: int) -> Value:
@@ -189,16 +181,3 @@ def _population(bits: Value, k: int) -> Value:
         else (Cat(bits[0] ^ bits[1], bits[0] & bits[1]) if len(bits) == 2 else bits)
     )
     return total == k
-
-
-def _reached(digits: list[Value], d: int, largest: int) -> list[Value]:
-    """Whether each digit, ``largest`` at most, is d or more."""
-    if d == largest and d & (d - 1) == 0:
-        return [digit[d.bit_length() - 1] for digit in digits]
-    return [digit >= d for digit in digits]
-
-
-def _named(m: Module, value: Any, name: str) -> Signal:
-    signal = Signal(len(value), name=name)
-    m.d.comb += signal.eq(value)
-    return signal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
@@ -12,6 +13,21 @@ from flexnm_rtl.pipeline import delay
 from flexnm_rtl.selection import SelectorBase
 
 DIGIT_BITS = 2
+
+
+def digits_of(m: Module, selector: Any, stage: int) -> tuple[list[Value], int]:
+    """The digits of all scores, from the top, that ``stage`` of a selector looks at, and the largest they can be."""
+    shift = DIGIT_BITS * (selector.digits - 1 - stage)
+    digits = [
+        delay(m, selector.enable[:stage], score[shift : shift + DIGIT_BITS], f"digit_{i}_{stage}")
+        for i, score in enumerate(selector.scores)
+    ]
+    return digits, min((1 << len(digits[0])) - 1, selector.score_max >> shift)
+
+
+def reaches(digit: Value, d: int, largest: int) -> Value:
+    """``digit >= d`` of a digit that does not exceed ``largest``."""
+    return digit[d.bit_length() - 1] if d == largest and d & (d - 1) == 0 else digit >= d
 
 
 @dataclass(frozen=True)
@@ -55,12 +71,7 @@ class RadixSelector(SelectorBase):
         m.d.comb += missing.eq(-self._keep())
         state = _State(Const(0, self.m_group), Const(-1, self.m_group), missing)
         for stage in range(self.digits):
-            shift = DIGIT_BITS * (self.digits - 1 - stage)
-            digits = [
-                delay(m, self.enable[:stage], score[shift : shift + DIGIT_BITS], f"digit_{i}_{stage}")
-                for i, score in enumerate(self.scores)
-            ]
-            largest = min((1 << len(digits[0])) - 1, self.score_max >> shift)
+            digits, largest = digits_of(m, self, stage)
             state = self._narrow(m, stage, digits, largest, state)
             state = state.delayed(m, self.enable[stage : stage + 1], f"{stage}")
         kept = delay(m, self.enable[-1:], self._ties(m, state), "kept")
@@ -69,7 +80,7 @@ class RadixSelector(SelectorBase):
 
     def _narrow(self, m: Module, stage: int, digits: list[Value], largest: int, state: _State) -> _State:
         """One digit, whose values go up to ``largest``."""
-        above = [[self._at_least(digit, d, largest) for digit in digits] for d in range(1, largest + 1)]
+        above = [[reaches(digit, d, largest) for digit in digits] for d in range(1, largest + 1)]
         few: list[Value] = []
         sums: list[Value] = []
         for d, reached in enumerate(above, 1):
@@ -88,10 +99,6 @@ class RadixSelector(SelectorBase):
             tied.append(state.tied[i] & same)
         missing = any_of([gate(hit, total) for hit, total in zip(equal, [*sums, state.missing], strict=True)])
         return _State(Cat(chosen), Cat(tied), missing)
-
-    def _at_least(self, digit: Value, d: int, largest: int) -> Value:
-        """``digit >= d`` of a digit that does not exceed ``largest``."""
-        return digit[d.bit_length() - 1] if d == largest and d & (d - 1) == 0 else digit >= d
 
     def _equals(self, above: list[list[Value]], d: int, channel: int) -> Value:
         """The channel's digit is d."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import Const, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.config import Config, Selector, bits_for
-from flexnm_rtl.select_flexible import FlexibleSelector
+
+if TYPE_CHECKING:
+    from flexnm_rtl.select_flexible import FlexibleSelector
 
 RANK_MAX_GROUP = 16
 """Largest M for which ``auto`` takes the comparator matrix, whose size grows with M squared."""
@@ -72,6 +74,8 @@ def resolve_selector(cfg: Config) -> Selector:
 
 def make_flexible(cfg: Config) -> FlexibleSelector:
     """The selector of a flexible configuration."""
+    from flexnm_rtl.select_flexible import FlexibleSelector
+
     return FlexibleSelector(cfg.m_group, cfg.score_width, score_max=cfg.score_max)
 
 
