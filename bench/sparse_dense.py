@@ -4,9 +4,11 @@ Both are ``MacArray``: the dense one keeps N = M and has M/N times the lanes, so
 the same cycles. Areas (um2, sums of cells, no wires) come from one mapping of an array with one row, every module by
 itself, and are put together for each number of rows: processing elements, the row's registers and decoder, result
 registers and a compressor's share for each row, weight registers once for all rows. A compressor serves as many rows
-as a block takes cycles. The dense array's offsets, which it does not need, are left out of its area. ``--energy``:
-energy over that of the dense array on captured layers, one row, as ``flexnm_tb.power`` measures it at the period that
-both reach; the compressor's is added.
+as a block takes cycles. The dense array's offsets, which it does not need, are left out of its area. The periods of
+arrays are of one row as one netlist, where nets that columns share have buffers; ``--parts-only`` leaves that out.
+``--energy``: energy over that of the dense array on captured layers, one row, as ``flexnm_tb.power`` measures it at the
+period for which gates are sized, with the compressor's added. Two arrays of few columns run gate by gate; what a column
+adds between them is taken for each further one. The dense array's offsets stand still, but their clock counts.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from _liberty import exit_status, liberty_parser
 from flexnm_gen.asic import Mapped
 from flexnm_gen.asic_best import Effort, map_best
+from flexnm_gen.asic_recipes import Hierarchy
 from flexnm_gen.generate import render
 from flexnm_gen.liberty import read_liberty
 from flexnm_gen.timing import minimum_period
@@ -36,6 +38,8 @@ Row = dict[str, Any]
 COLUMNS = 32
 ROWS = (1, 2, 4, 8, 16)
 PATTERNS = ((2, 4), (4, 8), (8, 16), (16, 32))
+ENERGY_COLUMNS = (2, 6)
+"""Columns of the arrays that are simulated."""
 UNUSED = ("offsets", "offset_bank")
 """Modules of a dense array that only an array with offsets needs."""
 
@@ -55,12 +59,15 @@ class Measured:
         return part.area if part else 0.0
 
 
-def measured(top: str, cfg: Config, liberty: Sequence[Path], clock_ps: float, effort: Effort) -> Measured:
-    """Map a unit, module by module."""
+def measured(top: str, cfg: Config, options: argparse.Namespace, hierarchy: Hierarchy) -> Measured:
+    """Map and time a unit."""
     module, files = render(top, cfg)
+    effort = Effort(options.effort)
     source = files[f"{module}.v"]
-    mapped = map_best(source, module, liberty, clock_ps=clock_ps, effort=effort, hierarchy=top == "mac_array")
-    return Measured(top, cfg, mapped, minimum_period(mapped, liberty).period_ps)
+    mapped = map_best(
+        source, module, options.liberty, clock_ps=options.clock, effort=effort, hierarchy=hierarchy, jobs=options.jobs
+    )
+    return Measured(top, cfg, mapped, minimum_period(mapped, options.liberty).period_ps)
 
 
 def areas_of(array: Measured, compressor: Measured | None) -> dict[str, float]:
@@ -80,59 +87,72 @@ def total(areas: dict[str, float], rows: int) -> float:
     return rows * (COLUMNS * areas["element"] + areas["row"] + areas["compressor"]) + once
 
 
-def energies(units: dict[str, Measured], liberty: Sequence[Path], blocks: int) -> dict[str, float]:
-    """pJ for a block of M channels and all columns, by unit, at the slowest unit's period."""
+def energy_pj(unit: Measured, options: argparse.Namespace) -> float:
+    """pJ for a block of M channels, at the period for which gates are sized."""
     from flexnm_tb.power import measure_power  # with torch, which takes its time to load
 
-    period = max(unit.period_ps for unit in units.values())
-    found = {}
-    for name, unit in units.items():
-        power = measure_power(unit.top, unit.cfg, unit.mapped, liberty, period_ps=period, blocks=blocks)
-        cycles = 1 if name == "compressor" else unit.cfg.steps  # of a block
-        found[name] = power["power"]["total"] * period * cycles  # W ps = pJ
-    return found
+    found = measure_power(
+        unit.top, unit.cfg, unit.mapped, options.liberty, period_ps=options.clock, blocks=options.blocks
+    )
+    cycles = 1 if unit.top == "compressor" else unit.cfg.steps  # of a block
+    return float(found["power"]["total"] * options.clock * cycles)  # W ps = pJ
+
+
+def array_energy(cfg: Config, options: argparse.Namespace) -> float:
+    """pJ for a block and all columns of an array with one row."""
+    few, more = ENERGY_COLUMNS
+    low, high = (
+        energy_pj(measured("mac_array", cfg.replace(cols=cols), options, Hierarchy.NONE), options)
+        for cols in ENERGY_COLUMNS
+    )
+    return low + (COLUMNS - few) * (high - low) / (more - few)
 
 
 def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: Progress) -> Row:
     """The figures of one pattern and number of lanes."""
     cfg = Config(n_keep=n, m_group=m, lanes=lanes, rows=1, cols=COLUMNS, k_max=options.k_max)
-    dense_cfg = cfg.replace(n_keep=m, lanes=lanes * m // n)
-    task = progress.add_task(f"{n}:{m}, {lanes} lanes", total=3 + 3 * options.energy)
-    units = {}
-    for name, top, of in (
-        ("sparse", "mac_array", cfg),
-        ("compressor", "compressor", cfg),
-        ("dense", "mac_array", dense_cfg),
-    ):
-        units[name] = measured(top, of, options.liberty, options.clock, Effort(options.effort))
+    arrays = {"sparse": cfg, "dense": cfg.replace(n_keep=m, lanes=lanes * m // n)}
+    dense_lanes = arrays["dense"].lanes
+    steps = 3 + 2 * (not options.parts_only) + 3 * options.energy
+    task = progress.add_task(f"{n}:{m}, {lanes} lanes", total=steps)
+
+    def done(result: Any) -> Any:
         progress.advance(task)
-    areas = {"sparse": areas_of(units["sparse"], units["compressor"]), "dense": areas_of(units["dense"], None)}
-    row: Row = {"pattern": f"{n}:{m}", "lanes": lanes, "dense_lanes": dense_cfg.lanes, "areas": areas}
-    row["period_ps"] = {name: unit.period_ps for name, unit in units.items()}
-    row["recipe"] = {name: unit.mapped.recipe for name, unit in units.items()}
+        return result
+
+    compressor = done(measured("compressor", cfg, options, Hierarchy.REPEATED))
+    parts = {name: done(measured("mac_array", of, options, Hierarchy.ALL)) for name, of in arrays.items()}
+    areas = {"sparse": areas_of(parts["sparse"], compressor), "dense": areas_of(parts["dense"], None)}
+    row: Row = {"pattern": f"{n}:{m}", "lanes": lanes, "dense_lanes": dense_lanes, "areas": areas}
+    row["recipe"] = {name: unit.mapped.recipe for name, unit in (parts | {"compressor": compressor}).items()}
     row["area_ratio"] = {rows: total(areas["sparse"], rows) / total(areas["dense"], rows) for rows in ROWS}
+    whole = {} if options.parts_only else arrays
+    row["period_ps"] = {
+        name: done(measured("mac_array", of, options, Hierarchy.NONE)).period_ps for name, of in whole.items()
+    }
+    row["period_ps"]["compressor"] = compressor.period_ps
     row["energy_pj"] = row["energy_ratio"] = None
     if options.energy:
-        pj = energies(units, options.liberty, options.blocks)
+        pj = {name: done(array_energy(of, options)) for name, of in arrays.items()}
+        pj["compressor"] = done(energy_pj(compressor, options))
         row["energy_pj"] = pj
         row["energy_ratio"] = (pj["sparse"] + pj["compressor"]) / pj["dense"]
-        progress.advance(task, 3)
     return row
 
 
 def table_of(rows: Sequence[Row], title: str) -> Table:
     """A line for each comparison."""
     table = Table(title=title)
-    heads = ("pattern", "lanes", "element", "dense el.", "row", "compressor", "column", "period ps", "dense ps")
+    heads = ("pattern", "lanes", "element", "dense el.", "row", "compressor", "column", "ps", "compr. ps", "dense ps")
     for head in (*heads, *(f"area, {rows} rows" for rows in ROWS), "energy"):
         table.add_column(head, justify="right")
     for row in rows:
         sparse, dense = row["areas"]["sparse"], row["areas"]["dense"]
         parts = (sparse["element"], dense["element"], sparse["row"], sparse["compressor"], sparse["column"])
-        periods = (max(row["period_ps"]["sparse"], row["period_ps"]["compressor"]), row["period_ps"]["dense"])
+        periods = (row["period_ps"].get(name) for name in ("sparse", "compressor", "dense"))
         ratios = (f"{ratio:.3f}" for ratio in row["area_ratio"].values())
         energy = "-" if row["energy_ratio"] is None else f"{row['energy_ratio']:.3f}"
-        numbers = (*(f"{part:.1f}" for part in parts), *(f"{period:.0f}" for period in periods))
+        numbers = (*(f"{part:.1f}" for part in parts), *(f"{period:.0f}" if period else "-" for period in periods))
         table.add_row(row["pattern"], f"{row['lanes']} / {row['dense_lanes']}", *numbers, *ratios, energy)
     return table
 
@@ -166,6 +186,8 @@ def main() -> int:
     add("--full", action="store_true", help="N lanes only, not N/2 as well")
     add("--k-max", type=int, default=2048)
     add("--energy", action="store_true", help="energy too: a gate simulation of each")
+    add("--parts-only", action="store_true", help="no period of whole arrays: saves minutes")
+    add("--jobs", type=int, default=0, help="mappings at a time (default: one for each processor)")
     add("--blocks", type=int, default=256, help="blocks of the layers that are simulated")
     add("--effort", choices=[effort.value for effort in Effort], default=Effort.BEST.value)
     return exit_status(run, parser)

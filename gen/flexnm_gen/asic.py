@@ -21,7 +21,7 @@ from typing import Any
 from amaranth.lib import wiring
 from flexnm_rtl.config import ConfigError
 
-from flexnm_gen.asic_recipes import USUAL, Recipe
+from flexnm_gen.asic_recipes import USUAL, Hierarchy, Recipe
 from flexnm_gen.full_adder import full_adder
 from flexnm_gen.liberty import Library, read_liberty
 from flexnm_gen.netlist import to_verilog
@@ -110,13 +110,13 @@ def map_area(
     liberty: Sequence[Path],
     *,
     clock_ps: float | None = None,
-    hierarchy: bool = False,
+    hierarchy: Hierarchy = Hierarchy.REPEATED,
     recipe: Recipe = USUAL,
 ) -> Mapped:
     """Map Verilog or RTLIL text with top module ``top`` onto the cells of ``liberty``, files of one library.
 
     ``clock_ps``: period for which ABC sizes gates and adds buffers; without it, it only looks for a small area, and
-    nothing is buffered. ``hierarchy``: every module is a part; else only those used several times and the top.
+    nothing is buffered. ``hierarchy``: which modules are parts, beside the top.
     ``recipe``: how ABC goes about it; ``flexnm_gen.asic_best`` tries all.
     Raises ConfigError for Liberty files that are missing, damaged or cannot carry the design.
     """
@@ -139,7 +139,7 @@ def _mapped(
     named: str,
     folder: Path,
     clock_ps: float | None,
-    hierarchy: bool,
+    hierarchy: Hierarchy,
     recipe: Recipe,
 ) -> tuple[dict[str, Any], str]:
     """Contents of every module as ``asic_map`` writes them, and the log."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from flexnm_rtl.config import ConfigError
 
 from flexnm_gen.asic import Mapped, map_area
-from flexnm_gen.asic_recipes import RECIPES, USUAL, Recipe
+from flexnm_gen.asic_recipes import RECIPES, USUAL, Hierarchy, Recipe
 from flexnm_gen.full_adder import full_adder
 from flexnm_gen.liberty import read_liberty
 from flexnm_gen.timing import minimum_period
@@ -31,7 +31,7 @@ def map_best(
     liberty: Sequence[Path],
     *,
     clock_ps: float | None = None,
-    hierarchy: bool = False,
+    hierarchy: Hierarchy = Hierarchy.REPEATED,
     effort: Effort = Effort.BEST,
     jobs: int = 0,
 ) -> Mapped:

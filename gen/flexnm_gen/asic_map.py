@@ -1,8 +1,8 @@
 """Mapping in Yosys: ``python -m flexnm_gen.asic_map SETTINGS RESULT``, two JSON files.
 
-Modules used several times are mapped once and stay modules; all others become part of their parent, unless everything
-is to stay apart. Memories stay memories. The result names cells of every module, before any counting; the netlists are
-``netlist.v``, where every memory is an empty module of its own, and ``behaviour.v``, where those modules hold the
+Modules used several times are mapped once and stay modules; all others become part of their parent, unless all modules
+or none are to stay. Memories stay memories. The result names cells of every module, before any counting; the netlists
+are ``netlist.v``, where every memory is an empty module of its own, and ``behaviour.v``, where those modules hold the
 memories. Imports nothing but Yosys: ``flexnm_gen.asic`` starts it in a process of its own, because an error ends it.
 """
 
@@ -25,11 +25,11 @@ def _run(design: Any, *commands: str) -> None:
         ys.Pass.call(design, command)
 
 
-def _keep_modules(design: Any, everything: bool) -> None:
-    """Mark what the flattening leaves alone."""
+def _keep_modules(design: Any, hierarchy: str) -> None:
+    """Mark what the flattening leaves alone; hierarchy: a value of ``Hierarchy``."""
     uses = Counter(cell.type.str() for module in design.modules_.values() for cell in module.cells_.values())
     for name, module in ((module.name.str(), module) for module in design.modules_.values()):
-        if everything or uses[name] > 1:
+        if hierarchy == "all" or (hierarchy == "repeated" and uses[name] > 1):
             module.set_bool_attribute(ys.IdString("\\keep_hierarchy"), True)
 
 

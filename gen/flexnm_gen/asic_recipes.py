@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 _STRUCTURES = {
     "direct": "strash; &get -n; &nf{period}; &put",
@@ -12,6 +13,18 @@ _STRUCTURES = {
 Yosys's own script with two changes: its search for equal nodes has a limit (100 conflicts), without which it takes
 minutes on 32 multipliers side by side, and a second ``dc2`` takes 3 to 5 % off the area of the compressors.
 """
+
+
+class Hierarchy(StrEnum):
+    """Which modules of a design stay modules: each is mapped by itself, and nothing is buffered across their borders.
+
+    ``all`` of them, ``repeated``: those used several times, or ``none``: one netlist, where nets that many modules
+    share get buffers. A module is mapped once however often it is used, so ``none`` takes longest.
+    """
+
+    ALL = "all"
+    REPEATED = "repeated"
+    NONE = "none"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from flexnm_gen.asic import Mapped, map_area, map_component
+from flexnm_gen.asic_recipes import Hierarchy
 from flexnm_gen.liberty import read_liberty
 from flexnm_rtl.banks import BankedMemory
 from flexnm_rtl.compressor import Compressor
@@ -158,7 +159,8 @@ def test_every_module_is_a_part_when_asked(tiny: Path) -> None:
     """The same hardware, by module."""
     source = COUNTER + "module outer(input clk, input a, output x, output y); top t(clk, a, 1'b1, x, y); endmodule"
     assert map_area(source, "outer", [tiny]).parts.keys() == {"outer", "leaf"}
-    assert map_area(source, "outer", [tiny], hierarchy=True).parts.keys() == {"outer", "top", "leaf"}
+    assert map_area(source, "outer", [tiny], hierarchy=Hierarchy.ALL).parts.keys() == {"outer", "top", "leaf"}
+    assert map_area(source, "outer", [tiny], hierarchy=Hierarchy.NONE).parts.keys() == {"outer"}
 
 
 BAD = {
