@@ -210,6 +210,14 @@ bench: $(READY) ## Run a measurement of bench/, or list them
 wheel: $(READY) ## Build dist/*.whl
 	@$(BIN)/python -m build --no-isolation --wheel
 
+.PHONY: release
+release: $(READY) ## Wheel and Verilog of all presets in dist/, built twice and equal to the byte
+	@$(FLEXNM) release
+
+.PHONY: lock
+lock: $(READY) ## Write constraints.txt anew, with hashes, after a change of pyproject.toml
+	@$(BIN)/python verif/lock.py
+
 .PHONY: clean
 clean: ## Remove what builds and tests leave behind
 	@rm -rf build dist sim_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -310,8 +318,9 @@ $$root apt-get update -qq
 $$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null
 endef
 
-# A kill in the middle leaves the mark of a partial .venv behind, and the next run starts over. The constraints go
-# through the environment, so that they also hold for the isolated builds of what comes as source.
+# A kill in the middle leaves the mark of a partial .venv behind, and the next run starts over. First come the files of
+# constraints.txt, checked against their hashes. The second step adds flexnm itself, and what only a CUDA build of torch
+# needs. The pins go through the environment, so that they also hold for the isolated builds of what comes as source.
 define create_venv
 set -e
 trap 'exit 130' INT TERM
@@ -322,9 +331,11 @@ mkdir -p $(VENV)
 touch $(PARTIAL)
 [ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
 echo "Installing the Python packages of constraints.txt into $(VENV)"
-PIP_CONSTRAINT="file://$$(pwd | sed 's/ /%20/g')/constraints.txt"
+sed -n 's/^\([a-z0-9._-]*==[^ ]*\).*/\1/p' constraints.txt >$(VENV)/pins.txt
+PIP_CONSTRAINT="file://$$(pwd | sed 's/ /%20/g')/$(VENV)/pins.txt"
 export PIP_CONSTRAINT
-if ! $(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517 -e '.[dev]'; then
+install="$(BIN)/python -m pip install -q --disable-pip-version-check"
+if ! $$install --no-deps --require-hashes -r constraints.txt || ! $$install --use-pep517 -e '.[dev]'; then
     rm $(PARTIAL)
     exit 2
 fi

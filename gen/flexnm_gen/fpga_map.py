@@ -34,6 +34,15 @@ def _module(design: Any, name: str) -> Any:
     return design.module(ys.IdString(f"\\{name}"))
 
 
+def _keep_elements(design: Any, keep: bool) -> None:
+    """Whether processing elements stay modules. Flattened, they would lose the operand registers of their own: Yosys
+    merges equal ones into one that drives the whole row.
+    """
+    for module in design.modules_.values():
+        if module.name.str().endswith("_pe"):
+            module.set_bool_attribute(ys.IdString("\\keep_hierarchy"), keep)
+
+
 def _cells(module: Any, without: str = "") -> dict[str, int]:
     """Cells by type, without the marks that Yosys leaves and without one module."""
     kinds = Counter(cell.type.str() for cell in module.cells_.values())
@@ -43,7 +52,9 @@ def _cells(module: Any, without: str = "") -> dict[str, int]:
 def _map(given: dict[str, Any]) -> dict[str, Any]:
     design, unit = ys.Design(), given["top"]
     # Yosys 0.70 stops on Amaranth's names of array elements in synth_xilinx and synth_gowin.
-    _run(design, "read_verilog design.v", f"hierarchy -check -top {unit}", "proc", "flatten -noscopeinfo")
+    _run(design, "read_verilog design.v", f"hierarchy -check -top {unit}", "proc")
+    _keep_elements(design, True)
+    _run(design, "flatten -noscopeinfo")
     _run(design, "rename -hide */w:*[*")
     top = unit
     if given["harness"]:
@@ -52,6 +63,8 @@ def _map(given: dict[str, Any]) -> dict[str, Any]:
         _run(design, "read_verilog harness.v")
         top = HARNESS
     _run(design, f"{given['script']} -top {top}")
+    _keep_elements(design, False)
+    _run(design, "flatten -noscopeinfo", "opt_clean")
     found = {"unit": _cells(_module(design, unit)), "harness": {}}
     if given["harness"]:
         found["harness"] = _cells(_module(design, HARNESS), without=unit)

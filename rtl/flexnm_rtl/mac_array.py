@@ -104,16 +104,13 @@ class MacArray(wiring.Component):
             m.d.comb += decoder.word.eq(block.metadata)
             offsets = decoder.offsets
         values = self._bank(m, platform, seq, value_bank, r, block["values"])
-        return (
-            self._late(m, values, f"values_{r}", reset_less=True),
-            self._bank(m, platform, seq, offset_bank, r, offsets),
-        )
+        return values, self._bank(m, platform, seq, offset_bank, r, offsets)
 
-    def _late(self, m: Module, value: Value, name: str, *, reset_less: bool = False) -> Value:
-        """What processing elements want a cycle after their weights, where they register the chosen ones."""
+    def _late(self, m: Module, value: Value, name: str) -> Value:
+        """What processing elements want a cycle after their operands, where they register those."""
         if not self.cfg.short_stages:
             return value
-        register = Signal(len(value), name=f"late_{name}", reset_less=reset_less)
+        register = Signal(len(value), name=f"late_{name}")
         m.d.sync += register.eq(value)
         return register
 

@@ -23,8 +23,8 @@ class ProcessingElement(wiring.Component):
     for d; lane l multiplies it with ``weights[l + offset]``. ``multiply``: registers the products. ``accumulate``, one
     cycle later: adds their sum to ``total``, which starts from 0 with ``clear``. ``total`` is valid ``latency`` = 2
     cycles after ``multiply``.
-    With ``short_stages`` the chosen weights are registered first: ``values`` and ``multiply`` come a cycle after the
-    ``offsets`` and ``weights`` they belong to, and ``latency`` counts from those.
+    With ``short_stages`` values and chosen weights are registered first: ``multiply`` comes a cycle after the
+    ``values``, ``offsets`` and ``weights`` it belongs to, and ``latency`` counts from those.
     Signed throughout; ``total`` cannot overflow for K <= k_max, whatever the data.
     """
 
@@ -46,19 +46,17 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
+        operands = "sync" if cfg.short_stages else "comb"
         products = []
         for lane in range(cfg.lanes):
             candidates = self.weights[lane : lane + cfg.window]
-            weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}")
+            weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}", reset_less=True)
             product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
             chosen = self._chosen(candidates, self.offsets[lane])
-            if cfg.short_stages:
-                register = Signal(cfg.weight_width, name=f"chosen_{lane}", reset_less=True)
-                m.d.sync += register.eq(chosen)
-                chosen = register
-            m.d.comb += weight.eq(chosen)
+            value = Signal(signed(cfg.value_width), name=f"value_{lane}", reset_less=True)
+            m.d[operands] += [weight.eq(chosen), value.eq(self.values[lane])]
             with m.If(self.multiply):
-                m.d.sync += product.eq(self.values[lane] * weight)
+                m.d.sync += product.eq(value * weight)
             products.append(product)
 
         total = Signal(signed(cfg.acc_width), reset_less=True)

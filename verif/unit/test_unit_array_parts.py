@@ -72,7 +72,7 @@ def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
 
     async def bench(ctx: Any) -> None:
         products = [0] * cfg.lanes
-        chosen = [0] * cfg.lanes
+        registered = [(0, 0)] * cfg.lanes
         total: int | None = None
         for c in cycles:
             ctx.set(Value.cast(pe.values), pack(c["values"], cfg.act_width))
@@ -84,10 +84,10 @@ def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
             await ctx.tick()
             if c["accumulate"] and (c["clear"] or total is not None):
                 total = (0 if c["clear"] else total or 0) + sum(products)
-            picked = [c["weights"][k + offset] for k, offset in enumerate(c["offsets"])]
+            picked = [(value, c["weights"][k + c["offsets"][k]]) for k, value in enumerate(c["values"])]
             if c["multiply"]:
-                products = [v * w for v, w in zip(c["values"], chosen if cfg.short_stages else picked, strict=True)]
-            chosen = picked
+                products = [v * w for v, w in (registered if cfg.short_stages else picked)]
+            registered = picked
             if total is not None:
                 assert ctx.get(pe.total) == total
 
