@@ -5,6 +5,7 @@ Whatever is wrong with the input comes out as one line on standard error and exi
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any, NoReturn
@@ -28,7 +29,14 @@ COMMANDS = {
     "synth": ("flexnm_tb.synth_commands", "Map a unit to an FPGA or to standard cells, and say what it costs."),
     "sweep": ("flexnm_tb.sweep_commands", "Measure a grid of designs: table, and plots of area, throughput, accuracy."),
     "decode": ("flexnm_tb.decode_commands", "Let an LLM write on the simulated decode engine, checked layer by layer."),
+    "fuzz": ("flexnm_tb.fuzz.commands", "Bad traffic at random on the simulated engines; good jobs must stay exact."),
+    "soak": ("flexnm_tb.fuzz.commands", "Random tiles of a real LLM on the simulated engines, for hours if asked."),
+    "formal": ("flexnm_tb.formal.commands", "Prove properties of the generated RTL with SymbiYosys."),
+    "mutate": ("flexnm_tb.mutation.commands", "Change one bit of the RTL at a time: the benches must notice."),
+    "release": ("flexnm_tb.release", "Build wheel and Verilog twice, and keep them if the bytes are equal."),
+    "coverage": ("flexnm_tb.coverage.commands", "Coverage of the generated RTL by the benches: table and page."),
 }
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EXTRAS = {"flexnm_model": "model", "flexnm_tb": "sim"}
 
 
@@ -88,11 +96,18 @@ def run(args: list[str]) -> int:
     except ConfigError as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return _fail(_reason(error))
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted")
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, and what helps when there is no room."""
+    text = error.strerror or str(error)
+    text = f"{error.filename}: {text}" if error.filename else text
+    return f"{text}: make room and run it again" if error.errno in _NO_ROOM else text
 
 
 def _name_extra(command: str, error: ModuleNotFoundError) -> NoReturn:

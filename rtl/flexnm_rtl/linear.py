@@ -198,16 +198,22 @@ class LinearEngine(wiring.Component):
 
     def _count(self, m: Module, registers: LinearRegisters, feeder: Feeder) -> None:
         taken = Signal()
+        stalled = Signal()
         idle = Signal()
         steps_left = Signal(range(self.cfg.steps + 1))
-        m.d.comb += [taken.eq(feeder.valid & feeder.ready), idle.eq(steps_left == 0)]
+        m.d.comb += [
+            taken.eq(feeder.valid & feeder.ready),
+            stalled.eq(feeder.valid & ~feeder.ready),
+            idle.eq(steps_left == 0),
+        ]
+        # The feeder's first stage may wait for operands while its last one is stalled: that is one wait, for results.
         # A cycle late, from registers: the job goes on for longer than that.
         m.d.sync += [
             registers.count_blocks.eq(taken & ~feeder.hold),
             registers.count_busy_cycles.eq(~idle),
-            registers.count_wait_acts.eq(idle & feeder.wait_acts),
-            registers.count_wait_weights.eq(idle & feeder.wait_weights),
-            registers.count_wait_results.eq(idle & feeder.valid & ~feeder.ready),
+            registers.count_wait_acts.eq(idle & ~stalled & feeder.wait_acts),
+            registers.count_wait_weights.eq(idle & ~stalled & feeder.wait_weights),
+            registers.count_wait_results.eq(idle & stalled),
         ]
         with m.If(taken):
             m.d.sync += steps_left.eq(registers.steps if self.cfg.flexible else self.cfg.steps)

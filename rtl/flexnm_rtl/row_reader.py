@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from flexnm_rtl.arith import gate
 from flexnm_rtl.axi import OKAY, axi_read
 from flexnm_rtl.channel_walker import row_request
 from flexnm_rtl.config import Config
@@ -16,7 +17,7 @@ def weight_word(cfg: Config) -> data.StructLayout:
     """A beat of a row on its way to the multipliers: ``weights`` as the bus had them, and the row's request.
 
     ``beat``: number of the beat in its row; ``end``: the row's last beat. ``valid_data``: the beat carries weights;
-    clear for a row that was not read.
+    clear for a row that was not read, whose ``weights`` are 0.
     """
     return data.StructLayout(
         {"weights": cfg.bus_width, "beat": row_request(cfg)["beats"].shape, "end": 1, "valid_data": 1,
@@ -116,7 +117,8 @@ class RowReader(wiring.Component):
         taken = Signal()
         m.d.comb += [
             self.o.valid.eq(queue.r_rdy & (bus.rvalid | ~head.read)),
-            self.o.p.weights.eq(bus.rdata),
+            # A row that is not read waits with zeros: the bus may change while it does.
+            self.o.p.weights.eq(gate(head.read, bus.rdata)),
             self.o.p.beat.eq(beat),
             # The first row of a tile sets all its sums, read or not.
             self.o.p.end.eq((beat == head.request.beats) | ~(head.read | head.request.first)),

@@ -22,6 +22,7 @@ from flexnm_model.accuracy_statistics import (
     percent,
     ratio,
 )
+from flexnm_model.cache import replacing
 from flexnm_model.tasks.data import TASKS
 
 JSON_FILE, TEXT_FILE = "accuracy.json", "accuracy.md"
@@ -66,8 +67,13 @@ def write(report: Report, folder: Path) -> list[Path]:
     claims = report.claims
     text, data = folder / TEXT_FILE, folder / JSON_FILE
     plots = [plot(losses, name, folder / f"loss_{name.split()[0]}.svg") for name, losses in measures.items()]
-    text.write_text(_text(report, measures, claims, plots), encoding="utf-8")
-    data.write_text(json.dumps(as_dict(report, measures, claims), indent=2) + "\n", encoding="utf-8")
+    contents = {
+        text: _text(report, measures, claims, plots),
+        data: json.dumps(as_dict(report, measures, claims), indent=2) + "\n",
+    }
+    for path, content in contents.items():
+        with replacing(path) as out:
+            out.write_text(content, encoding="utf-8")
     return [text, data, *plots]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import platformdirs
 from flexnm_rtl.config import ConfigError
+from safetensors import SafetensorError
 
 
 def cache_dir() -> Path:
@@ -50,7 +51,7 @@ def file_key(path: Path) -> str:
 def replacing(target: Path) -> Iterator[Path]:
     """A path to write a file or folder to; it becomes ``target`` when the block ends well, and vanishes otherwise.
 
-    When another process finishes a folder first, that one stays.
+    When another process finishes a folder first, that one stays. Raises ConfigError when safetensors cannot write it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
@@ -61,6 +62,8 @@ def replacing(target: Path) -> Iterator[Path]:
         except OSError:
             if not target.is_dir():
                 raise
+    except SafetensorError as error:  # no OSError, not even on a full disk
+        raise ConfigError(f"{target} cannot be written ({error}): make room and run it again") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flexnm_model.cache import replacing
+
 if TYPE_CHECKING:
     from flexnm_model.perplexity import Row
 
@@ -75,7 +77,8 @@ def ppl(model: str | None, text: str | None, windows: int, window: int, patterns
     Console().print(_table(rows, windows, window))
     if target is not None:
         result = {"model": model, "text": text, "windows": windows, "window": window}
-        target.write_text(json.dumps(result | {"rows": [dataclasses.asdict(r) for r in rows]}, indent=2) + "\n")
+        with replacing(target) as out:
+            out.write_text(json.dumps(result | {"rows": [dataclasses.asdict(r) for r in rows]}, indent=2) + "\n")
 
 
 def _table(rows: list[Row], windows: int, window: int) -> Table:

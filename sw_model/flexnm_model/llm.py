@@ -142,12 +142,23 @@ def _hugging_face(folder: Path, name: str, **options: str) -> LanguageModel:
         if options and hasattr(transformers, "GgufConfig"):
             # transformers 5 may keep the weights packed, transformers 4 always unpacks them.
             dense["quantization_config"] = transformers.GgufConfig(dequantize=True)
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, **options, **dense
+        automatic: Any = transformers.AutoModelForCausalLM
+        model, loading = automatic.from_pretrained(
+            str(folder), dtype=torch.float32, output_loading_info=True, **options, **dense
         )
+        if loading["missing_keys"]:  # transformers would go on with random numbers
+            raise ValueError(f"it has no {min(loading['missing_keys'])}")
+        _check_finite(model)
         return LanguageModel(model.eval(), tokenizer, name)
 
     return _one_line(read, name)
+
+
+def _check_finite(model: torch.nn.Module) -> None:
+    """Raises ValueError for weights that are no numbers."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ValueError(f"{name} has NaN or infinity")
 
 
 def _one_line(read: Callable[[], _T], name: str) -> _T:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flexnm_gen.files import write_files
 from flexnm_rtl.config import Config
 
 from flexnm_tb.decode_layers import DecodeRow
@@ -118,11 +119,9 @@ def as_dict(outcome: Outcome, cfg: Config, command: str) -> dict[str, Any]:
 
 def write(outcome: Outcome, cfg: Config, command: str, folder: Path) -> list[Path]:
     """Write both files into ``folder`` (made if missing) and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data, page = folder / JSON_FILE, folder / HTML_FILE
-    data.write_text(json.dumps(as_dict(outcome, cfg, command), indent=2) + "\n", encoding="utf-8")
-    page.write_text(_page(outcome, cfg, command), encoding="utf-8")
-    return [data, page]
+    data = json.dumps(as_dict(outcome, cfg, command), indent=2) + "\n"
+    write_files(folder, {JSON_FILE: data, HTML_FILE: _page(outcome, cfg, command)})
+    return [folder / JSON_FILE, folder / HTML_FILE]
 
 
 def _page(outcome: Outcome, cfg: Config, command: str) -> str:

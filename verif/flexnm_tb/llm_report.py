@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flexnm_gen.files import write_files
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -102,11 +103,9 @@ def as_dict(outcome: Outcome, command: str) -> dict[str, Any]:
 
 def write(outcome: Outcome, command: str, folder: Path) -> list[Path]:
     """Write both files into ``folder`` (made if missing) and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data, page = folder / JSON_FILE, folder / HTML_FILE
-    data.write_text(json.dumps(as_dict(outcome, command), indent=2) + "\n", encoding="utf-8")
-    page.write_text(_page(outcome, command), encoding="utf-8")
-    return [data, page]
+    data = json.dumps(as_dict(outcome, command), indent=2) + "\n"
+    write_files(folder, {JSON_FILE: data, HTML_FILE: _page(outcome, command)})
+    return [folder / JSON_FILE, folder / HTML_FILE]
 
 
 def _page(outcome: Outcome, command: str) -> str:

@@ -18,7 +18,7 @@ struct Burst {
 
 extern "C" {
 
-// memory: bytes from address ``base`` on. error_from, error_to: addresses answered with SLVERR.
+// memory: bytes from address ``base`` on. error_from, error_to: addresses answered with an error.
 // latency: cycles from a burst's acceptance to its first beat. most: bursts the memory holds at a time.
 struct DecodeJob {
     const uint8_t* acts;
@@ -34,12 +34,16 @@ struct DecodeJob {
     uint32_t acts_without_last, linger;
     uint64_t result_bytes, cycles, acts_left, bursts, beats, busy_beats;
     uint32_t finished, overrun, outside, crossed;
+    uint32_t error_response;  // AXI response at those addresses: SLVERR 2, DECERR 3
+    Disturbance* extra;       // or none; then a job ends as soon as the packet and all bursts were taken, linger or not
 };
 
 void flexnm_run(void* handle, DecodeJob* job) {
     Engine& e = *static_cast<Engine*>(handle);
     Vengine& top = e.top;
-    Packet acts{job->acts, job->act_bytes, !job->acts_without_last};
+    Script script(job->extra, e.cycles);
+    Watch<8> requests;
+    Packet acts{job->acts, job->act_bytes, !job->acts_without_last, script.act_end()};
     Pauses pause_acts{job->share_acts, job->seed | 1}, pause_requests{job->share_requests, job->seed * 3 | 1};
     Pauses pause_data{job->share_data, job->seed * 5 | 1}, pause_results{job->share_results, job->seed * 7 | 1};
     Results results{job->results, job->result_room};
@@ -47,10 +51,11 @@ void flexnm_run(void* handle, DecodeJob* job) {
     bool offered = false;
     uint64_t first_beat = 0, last_beat = 0;
     const uint64_t start = e.cycles;
-    uint64_t moved = e.cycles;
+    uint64_t moved = e.cycles, finish = e.cycles;
     uint32_t linger = job->linger;
     job->bursts = job->beats = job->outside = job->crossed = 0;
-    while (e.cycles - moved < job->patience) {
+    while (e.cycles - moved < job->patience && !script.stops(e.cycles)) {
+        script.drive(top, e.cycles);
         drive(acts, pause_acts, ACT_BYTES, top.s_axis_acts_tdata, top.s_axis_acts_tvalid, top.s_axis_acts_tlast);
         top.m_axi_arready = bursts.size() < job->most && !pause_requests.now();
         if (!offered && !bursts.empty() && e.cycles >= bursts.front().ready_at && !pause_data.now()) {
@@ -61,13 +66,16 @@ void flexnm_run(void* handle, DecodeJob* job) {
             } else {
                 job->outside = 1;
             }
-            top.m_axi_rresp = burst.address >= job->error_from && burst.address < job->error_to ? 2 : 0;
+            top.m_axi_rresp = burst.address >= job->error_from && burst.address < job->error_to ? job->error_response : 0;
             top.m_axi_rlast = burst.beats == 1;
             offered = true;
         }
         top.m_axi_rvalid = offered;
-        top.m_axis_results_tready = !results.finished && !pause_results.now();
+        top.m_axis_results_tready = !results.finished && !script.holds() && !pause_results.now();
         e.settle();
+        if (script.sample(top, e.cycles, results.finished)) moved = e.cycles;
+        const uint64_t asked = top.m_axi_araddr;
+        script.blame(requests.broken(top.m_axi_arvalid, top.m_axi_arready, reinterpret_cast<const uint8_t*>(&asked)));
         const bool act_ready = top.s_axis_acts_tready;
         if (acts.offered && act_ready) moved = e.cycles;
         if (top.m_axi_arvalid && top.m_axi_arready) {
@@ -89,13 +97,17 @@ void flexnm_run(void* handle, DecodeJob* job) {
             if (!--bursts.front().beats) bursts.pop_front();
         }
         if (top.m_axis_results_tvalid && top.m_axis_results_tready) {
-            moved = e.cycles;
+            moved = finish = e.cycles;
             results.take(top);
         }
         e.edge();
+        script.release(top);
         advance(acts, ACT_BYTES, act_ready);
-        if (results.finished && linger-- == 0) break;
+        if (!results.finished || !script.over()) continue;
+        if ((script && !acts.left && bursts.empty()) || linger-- == 0) break;
     }
+    script.release(top, true);
+    script.report(finish, bursts.size());
     silence(top);
     top.m_axis_results_tready = 0;
     e.settle();

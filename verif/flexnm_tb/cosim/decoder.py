@@ -9,6 +9,7 @@ import numpy as np
 from flexnm_model.packing import Bytes
 from flexnm_rtl.config import Config
 
+from flexnm_tb.cosim.disturbance import DisturbanceStructure
 from flexnm_tb.cosim.engine import PATIENCE, SimulatedUnit
 
 
@@ -45,6 +46,8 @@ class _DecodeJob(ctypes.Structure):
         ("overrun", ctypes.c_uint32),
         ("outside", ctypes.c_uint32),
         ("crossed", ctypes.c_uint32),
+        ("error_response", ctypes.c_uint32),
+        ("extra", ctypes.POINTER(DisturbanceStructure)),
     ]
 
 
@@ -53,7 +56,8 @@ class MemoryTraffic:
     """How memory and streams behave.
 
     latency: cycles from taking a burst's address to its first beat. most: bursts the memory holds. share_*:
-    probability, in 1/256, that an end pauses in a cycle. errors: addresses, from and to, answered with SLVERR.
+    probability, in 1/256, that an end pauses in a cycle. errors: addresses, from and to, answered with
+    ``error_response``, SLVERR (2) or DECERR (3).
     acts_last, linger, patience: see ``engine.Traffic``.
     """
 
@@ -65,6 +69,7 @@ class MemoryTraffic:
     share_results: int = 0
     seed: int = 1
     errors: tuple[int, int] = (0, 0)
+    error_response: int = 2
     acts_last: bool = True
     linger: int = 0
     patience: int = PATIENCE
@@ -117,6 +122,7 @@ class SimulatedDecoder(SimulatedUnit):
             error_from=t.errors[0], error_to=t.errors[1], patience=t.patience, latency=t.latency, most=t.most,
             share_acts=t.share_acts, share_requests=t.share_requests, share_data=t.share_data,
             share_results=t.share_results, seed=t.seed, acts_without_last=not t.acts_last, linger=t.linger,
+            error_response=t.error_response,
         )  # fmt: skip
         self._run(job, result_bytes)
         self.reads = Reads(

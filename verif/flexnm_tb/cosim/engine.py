@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,9 +13,11 @@ from flexnm_model.packing import Bytes
 from flexnm_rtl.config import Config, ConfigError
 from flexnm_rtl.registers import REGISTER_MAPS
 
+from flexnm_tb.cosim.disturbance import NO_ANSWER, Access, Answer, Disturbance, DisturbanceStructure, Disturbed
 from flexnm_tb.cosim.library import beat_bytes, build_library
 
 PATIENCE = 1 << 20
+REGISTER_PATIENCE = 1000
 
 
 class _Job(ctypes.Structure):
@@ -41,6 +44,7 @@ class _Job(ctypes.Structure):
         ("weights_left", ctypes.c_uint64),
         ("finished", ctypes.c_uint32),
         ("overrun", ctypes.c_uint32),
+        ("extra", ctypes.POINTER(DisturbanceStructure)),
     ]
 
 
@@ -73,7 +77,10 @@ class Outcome:
 
 
 class SimulatedUnit:
-    """A Verilated engine with registers. Not for two threads at once; several run side by side, each in its thread."""
+    """A Verilated engine with registers. Not for two threads at once; several run side by side, each in its thread.
+
+    disturbance: of the next jobs, or None. With one no job raises DeviceError; ``disturbed`` says what came of it.
+    """
 
     top: str
 
@@ -85,6 +92,22 @@ class SimulatedUnit:
         self._library.flexnm_new.restype = ctypes.c_void_p
         self._library.flexnm_cycles.restype = ctypes.c_uint64
         self._handle = ctypes.c_void_p(self._library.flexnm_new())
+        self.disturbance: Disturbance | None = None
+        self.disturbed = Disturbed()
+
+    def restart(self) -> None:
+        """Another engine in place of this one, as after power-up."""
+        self.close()
+        self._handle = ctypes.c_void_p(self._library.flexnm_new())
+
+    def script(self, accesses: Sequence[Access], stop: int = 0) -> Sequence[Answer]:
+        """Register accesses while no stream moves. stop: see ``Disturbance``. DeviceError if one gets no answer."""
+        plan = Disturbance(accesses, stop).structure()
+        self._library.flexnm_script(self._handle, ctypes.byref(plan), ctypes.c_uint64(REGISTER_PATIENCE))
+        self.disturbed = Disturbed.of(plan)
+        if not stop and any(answer.response == NO_ANSWER for answer in self.disturbed.answers):
+            raise DeviceError(f"a register access got no answer in {REGISTER_PATIENCE} cycles")
+        return self.disturbed.answers
 
     def close(self) -> None:
         """Free the simulation."""
@@ -123,7 +146,13 @@ class SimulatedUnit:
 
     def _run(self, job: Any, result_bytes: int) -> None:
         """Run the streams of a job. Raises DeviceError when it gets stuck or sends more than ``result_bytes``."""
+        plan = self.disturbance.structure() if self.disturbance else None
+        if plan is not None:
+            job.extra = ctypes.pointer(plan)
         self._library.flexnm_run(self._handle, ctypes.byref(job))
+        if plan is not None:
+            self.disturbed = Disturbed.of(plan, finished=bool(job.finished), overrun=bool(job.overrun))
+            return
         if not job.finished:
             registers = REGISTER_MAPS[self.top]
             errors = registers["errors"].decode(self.read(registers["errors"].offset))

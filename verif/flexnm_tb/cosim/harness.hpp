@@ -24,10 +24,13 @@ struct Pauses {
     }
 };
 
+// end: bytes up to a beat that has TLAST too early; 0: there is none.
 struct Packet {
     const uint8_t* data;
     size_t left;
     bool with_last;
+    size_t end = 0;
+    size_t sent = 0;
     bool offered = false;
 };
 
@@ -72,10 +75,11 @@ void drive(Packet& packet, Pauses& pauses, size_t bytes, Data& tdata, CData& tva
     if (packet.left && !pauses.now()) {
         put(tdata, packet.data, bytes);
         tvalid = 1;
-        tlast = packet.with_last && packet.left == bytes;
+        tlast = (packet.with_last && packet.left == bytes) || packet.sent + bytes == packet.end;
         packet.offered = true;
     } else {
         tvalid = 0;
+        tlast = pauses.state >> 16 & 1;  // means nothing without tvalid
     }
 }
 
@@ -83,8 +87,23 @@ void advance(Packet& packet, size_t bytes, bool ready) {
     if (!packet.offered || !ready) return;
     packet.data += bytes;
     packet.left -= bytes;
+    packet.sent += bytes;
     packet.offered = false;
 }
+
+// An output that must stay as it is until it is taken.
+template <size_t Bytes>
+struct Watch {
+    bool waiting = false;
+    uint8_t held[Bytes] = {};
+    // Whether the rule is broken in this cycle. payload: Bytes bytes.
+    bool broken(bool valid, bool ready, const uint8_t* payload) {
+        const bool wrong = waiting && (!valid || std::memcmp(held, payload, Bytes));
+        waiting = valid && !ready;
+        if (waiting) std::memcpy(held, payload, Bytes);
+        return wrong;
+    }
+};
 
 // Withdraws what the harness drives and only one of the engines has; defined beside its jobs.
 void silence(Vengine& top);
@@ -109,6 +128,8 @@ struct Results {
 };
 
 }  // namespace
+
+#include "script.hpp"
 
 extern "C" {
 

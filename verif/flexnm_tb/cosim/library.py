@@ -20,6 +20,7 @@ from flexnm_rtl.config import Config
 from flexnm_tb.verilator import VerilatorError, default_cache, verilator_env
 
 HARNESS = Path(__file__).with_name("harness.hpp")
+SCRIPT = HARNESS.with_name("script.hpp")
 OPTIMISE = "-O3"
 VERILATE = ["--cc", "--build", "-j", "2", "--prefix", "Vengine", "-O3", "--x-assign", "fast", "--x-initial", "fast"]
 VERILATE += ["--noassert", "-Wno-fatal", "-CFLAGS", f"-fPIC {OPTIMISE}"]
@@ -48,7 +49,7 @@ def build_library(top: str, cfg: Config) -> Path:
     Raises VerilatorError, in one line and the compiler's last words, when it cannot be built.
     """
     name, sources = _sources(top, cfg)
-    code = [path.read_text(encoding="utf-8") for path in (HARNESS, _jobs(top))]
+    code = [path.read_text(encoding="utf-8") for path in (HARNESS, SCRIPT, _jobs(top))]
     beats = beat_bytes(top, cfg)
     env = {**os.environ, **verilator_env(default_cache())}
     version = subprocess.run(["verilator", "--version"], env=env, capture_output=True, text=True, check=False).stdout

@@ -21,36 +21,44 @@ struct Job {
     uint32_t linger;  // cycles to run after the last result, for what is left of packets that are too long
     uint64_t result_bytes, cycles, acts_left, weights_left;
     uint32_t finished, overrun;
+    Disturbance* extra;  // or none; then a job ends as soon as both packets were taken, linger or not
 };
 
 void flexnm_run(void* handle, Job* job) {
     Engine& e = *static_cast<Engine*>(handle);
     Vengine& top = e.top;
-    Packet acts{job->acts, job->act_bytes, !job->acts_without_last};
-    Packet weights{job->weights, job->weight_bytes, !job->weights_without_last};
+    Script script(job->extra, e.cycles);
+    Packet acts{job->acts, job->act_bytes, !job->acts_without_last, script.act_end()};
+    Packet weights{job->weights, job->weight_bytes, !job->weights_without_last, script.weight_end()};
     Pauses pause_acts{job->share_acts, job->seed | 1}, pause_weights{job->share_weights, job->seed * 3 | 1};
     Pauses pause_results{job->share_results, job->seed * 5 | 1};
     const uint64_t start = e.cycles;
-    uint64_t moved = e.cycles;
+    uint64_t moved = e.cycles, finish = e.cycles;
     Results results{job->results, job->result_room};
     uint32_t linger = job->linger;
-    while (e.cycles - moved < job->patience) {
+    while (e.cycles - moved < job->patience && !script.stops(e.cycles)) {
+        script.drive(top, e.cycles);
         drive(acts, pause_acts, ACT_BYTES, top.s_axis_acts_tdata, top.s_axis_acts_tvalid, top.s_axis_acts_tlast);
         drive(weights, pause_weights, WEIGHT_BYTES, top.s_axis_weights_tdata, top.s_axis_weights_tvalid,
               top.s_axis_weights_tlast);
-        top.m_axis_results_tready = !results.finished && !pause_results.now();
+        top.m_axis_results_tready = !results.finished && !script.holds() && !pause_results.now();
         e.settle();
+        if (script.sample(top, e.cycles, results.finished)) moved = e.cycles;
         const bool act_ready = top.s_axis_acts_tready, weight_ready = top.s_axis_weights_tready;
         if ((acts.offered && act_ready) || (weights.offered && weight_ready)) moved = e.cycles;
         if (top.m_axis_results_tvalid && top.m_axis_results_tready) {
-            moved = e.cycles;
+            moved = finish = e.cycles;
             results.take(top);
         }
         e.edge();
+        script.release(top);
         advance(acts, ACT_BYTES, act_ready);
         advance(weights, WEIGHT_BYTES, weight_ready);
-        if (results.finished && linger-- == 0) break;
+        if (!results.finished || !script.over()) continue;
+        if ((script && !acts.left && !weights.left) || linger-- == 0) break;
     }
+    script.release(top, true);
+    script.report(finish, 0);
     top.s_axis_acts_tvalid = top.s_axis_weights_tvalid = top.m_axis_results_tready = 0;
     e.settle();
     job->result_bytes = results.count;
