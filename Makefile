@@ -25,6 +25,11 @@ settings_accuracy := MODEL METHODS TASKS LIMIT WINDOWS TEXT PARAMETERS OUT
 settings_calibrate := MODEL TEXT WINDOWS WINDOW SKIP TRAIN STEPS RATE SEED PARAMETERS OUT
 settings_plan := MODEL TEXT WINDOWS WINDOW SKIP AVERAGE BUDGET TOKENS PRESET ROWS COLS LANES BUS_WIDTH OUT
 settings_capture := MODEL TEXT TOKENS LAYERS
+settings_formal := ONLY JOBS TIMEOUT OUT ARGS
+settings_mutate := ONLY COUNT SEED JOBS OUT ARGS
+settings_coverage := ONLY OUT ARGS
+settings_fuzz := JOBS SEED CONFIGS OUT ARGS
+settings_soak := MINUTES SEED OUT ARGS
 settings_test := ARGS
 settings_bench := NAME ARGS
 settings_docs := ARGS
@@ -95,6 +100,11 @@ option_TARGETS := --targets
 option_JOBS := --jobs
 option_DASK := --dask
 option_PERPLEXITY := --perplexity
+option_ONLY := --only
+option_TIMEOUT := --timeout
+option_COUNT := --count
+option_CONFIGS := --configs
+option_MINUTES := --minutes
 
 # Only what the command line says counts: a stray N in the environment changes nothing.
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -106,7 +116,7 @@ refuse = $(error unknown setting $(strip $(2)): known settings of `make $(1)` ar
 $(foreach goal,$(MAKECMDGOALS),$(if $(call unknown,$(goal)),$(call refuse,$(goal),$(call unknown,$(goal)))))
 
 # The flexnm command may run make itself (Verilator's makefiles): it must not inherit our flags and settings.
-unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim synth sweep llm decode ppl accuracy calibrate plan capture test,$(settings_$(goal))))
+unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim synth sweep llm decode ppl accuracy calibrate plan capture formal mutate coverage fuzz soak test,$(settings_$(goal))))
 FLEXNM = $(BIN)/flexnm
 
 # ---- Targets ------------------------------------------------------------------------------------------------------
@@ -115,7 +125,7 @@ FLEXNM = $(BIN)/flexnm
 help: ## This list
 	@echo "Usage: make TARGET [NAME=value ...]"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z_]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "Settings"
 	@echo "  verilog    $(settings_verilog)"
@@ -129,6 +139,11 @@ help: ## This list
 	@echo "  calibrate  $(settings_calibrate)"
 	@echo "  plan       $(settings_plan)"
 	@echo "  capture    $(settings_capture)"
+	@echo "  formal     $(settings_formal)"
+	@echo "  mutate     $(settings_mutate)"
+	@echo "  coverage   $(settings_coverage)"
+	@echo "  fuzz       $(settings_fuzz)"
+	@echo "  soak       $(settings_soak)"
 	@echo "  test       ARGS: more arguments for pytest, as in ARGS='-k compressor -x'"
 	@echo "  bench      NAME: which one; ARGS: its options"
 	@echo "  any        PYTHON (now $(PYTHON)), FLEXNM_CACHE (now $(FLEXNM_CACHE))"
@@ -166,6 +181,27 @@ test: test-deps $(READY) lint ## Lint, then every test
 .PHONY: faults
 faults: deps $(READY) ## Break the RTL on purpose and see the benches go red
 	@$(BIN)/python verif/faults/run.py $(call raw,ARGS)
+
+.PHONY: formal
+formal: $(READY) ## Prove properties of the generated RTL
+	@$(FLEXNM) formal $(call options,formal) $(call raw,ARGS)
+
+.PHONY: mutate
+mutate: deps $(READY) ## Change one gate or wire of the RTL at a time and see the benches notice
+	@$(FLEXNM) mutate $(call options,mutate) $(call raw,ARGS)
+
+.PHONY: coverage
+coverage: test-deps $(READY) ## Coverage of the generated RTL by the benches, and of the Python sources by the tests
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=json:build/coverage/python.json
+	@$(FLEXNM) coverage --python build/coverage/python.json $(call options,coverage) $(call raw,ARGS)
+
+.PHONY: fuzz
+fuzz: deps $(READY) ## Bad traffic at random on the compiled engines; good jobs must stay exact
+	@$(FLEXNM) fuzz $(call options,fuzz) $(call raw,ARGS)
+
+.PHONY: soak
+soak: deps $(READY) ## Random tiles of an LLM on the compiled engines, for an hour
+	@$(FLEXNM) soak $(call options,soak) $(call raw,ARGS)
 
 .PHONY: ppl
 ppl: $(READY) ## Perplexity of an LLM under N:M activation sparsity
