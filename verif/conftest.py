@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flexnm_tb.testplan.plugin import pytest_addoption, pytest_terminal_summary  # noqa: F401
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
