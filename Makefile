@@ -27,6 +27,7 @@ settings_plan := MODEL TEXT WINDOWS WINDOW SKIP AVERAGE BUDGET TOKENS PRESET ROW
 settings_capture := MODEL TEXT TOKENS LAYERS
 settings_formal := ONLY JOBS TIMEOUT OUT ARGS
 settings_mutate := ONLY COUNT SEED JOBS OUT ARGS
+settings_mutate_model := ARGS
 settings_coverage := ONLY OUT ARGS
 settings_fuzz := JOBS SEED CONFIGS OUT ARGS
 settings_soak := MINUTES SEED OUT ARGS
@@ -189,6 +190,10 @@ formal: $(READY) ## Prove properties of the generated RTL
 .PHONY: mutate
 mutate: deps $(READY) ## Change one gate or wire of the RTL at a time and see the benches notice
 	@$(FLEXNM) mutate $(call options,mutate) $(call raw,ARGS)
+
+.PHONY: mutate_model
+mutate_model: $(READY) ## Mutants of the software model, with mutmut
+	@$(BIN)/python -m flexnm_tb.mutation.model $(call raw,ARGS)
 
 .PHONY: coverage
 coverage: test-deps $(READY) ## Coverage of the generated RTL by the benches, and of the Python sources by the tests

@@ -10,6 +10,7 @@ import pytest
 from flexnm_tb.testplan.plugin import pytest_addoption, pytest_terminal_summary  # noqa: F401
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("FLEXNM_OPTIMISE", "-O1")
 
 
 def tiny_llama() -> Any:

@@ -147,8 +147,8 @@ UNIT_FAULTS = [
     Fault(
         "array: activations taken as unsigned",
         "processing_element.py",
-        "self.values[lane] * weight",
-        "self.values[lane].as_unsigned() * weight",
+        "product.eq(value * weight)",
+        "product.eq(value.as_unsigned() * weight)",
         "mac_array-n2m4",
     ),
     Fault(

@@ -32,7 +32,15 @@ FLEXIBLE = {
     "flexible-n16m32": Config(n_keep=16, m_group=32, flexible=True, rows=2, cols=2, lanes=4),
     "flexible-n16m16": Config(n_keep=16, m_group=16, flexible=True, act_width=5, rows=1, cols=2, lanes=8),
 }
-UNITS = ("compressor", "decompressor", "dense_splitter", "mac_array")
+SELECTORS = {"n8m16-index-radix", "n8m16-rank2"}
+SKIPPED = {
+    "compressor": set(),
+    "decompressor": SELECTORS,
+    "dense_splitter": SELECTORS | {"n4m8-index", "n1m16-index", "n3m5-w16-index", "n16m32-w4-rank-enumerative", "n7m7"},
+    "mac_array": {"n8m16-index-radix"},
+}
+"""By unit: configurations whose difference to others of the list does not reach it."""
+PAIRS = [(unit, config) for unit, skipped in SKIPPED.items() for config in CONFIGS if config not in skipped]
 ICARUS = ("n2m4", "n8m16", "n8m16-rank2", "n8m16-index-radix", "n3m5")
 
 
@@ -42,8 +50,7 @@ def _run(unit: str, config: str, simulator: str) -> None:
     assert outcome.tests >= 7
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit, config", PAIRS)
 def test_verilator(unit: str, config: str) -> None:
     _run(unit, config, "verilator")
 
@@ -60,8 +67,7 @@ def test_patterns_at_run_time(unit: str, config: str) -> None:
     _run(unit, config, "verilator")
 
 
-@pytest.mark.parametrize("config", ICARUS)
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit, config", [pair for pair in PAIRS if pair[1] in ICARUS])
 def test_icarus_lets_no_unknown_out(unit: str, config: str) -> None:
     """Four-state, and the emitted Verilog has no initial values: a register used before reset shows as X."""
     _run(unit, config, "icarus")

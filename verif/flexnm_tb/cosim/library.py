@@ -21,7 +21,8 @@ from flexnm_tb.verilator import VerilatorError, default_cache, verilator_env
 
 HARNESS = Path(__file__).with_name("harness.hpp")
 SCRIPT = HARNESS.with_name("script.hpp")
-OPTIMISE = "-O3"
+OPTIMISE = os.environ.get("FLEXNM_OPTIMISE", "-O3")
+"""Of the C++ compiler: for short runs ``-O1``, as in the tests, where compiling takes longer than simulating."""
 VERILATE = ["--cc", "--build", "-j", "2", "--prefix", "Vengine", "-O3", "--x-assign", "fast", "--x-initial", "fast"]
 VERILATE += ["--noassert", "-Wno-fatal", "-CFLAGS", f"-fPIC {OPTIMISE}"]
 
