@@ -14,6 +14,7 @@ from flexnm_rtl.registers import RegisterMap
 
 from flexnm_tb import context, stalls
 from flexnm_tb.axi_watch import StreamWatch, Watch
+from flexnm_tb.coverage import functional
 from flexnm_tb.streams import PERIOD_NS
 
 REGISTER_PATIENCE = 200
@@ -62,6 +63,7 @@ class AxiBench:
         self.cfg = self.ctx.cfg
         salt = f"{salt} {idle} {backpressure}"
         self.rng = self.ctx.rng(salt)
+        self.stalled = [name for name, paused in (("idle", idle), ("backpressure", backpressure)) if paused]
         dut.aresetn.value = 0
         logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.WARNING)  # or every frame fills the log
         clocking = (dut.aclk, dut.aresetn, False)
@@ -89,6 +91,7 @@ class AxiBench:
 
     async def reset(self, cycles: int = 2) -> None:
         """Reset for some cycles; the ends forget what was under way."""
+        functional.end(["reset"])
         self.dut.aresetn.value = 0
         await ClockCycles(self.dut.aclk, cycles)
         self.sink.clear()
@@ -151,7 +154,10 @@ class AxiBench:
 
     async def flags(self, name: str) -> set[str]:
         """The fields of a register that are not zero."""
-        return {field for field, value in self.registers[name].decode(await self.read(name)).items() if value}
+        found = {field for field, value in self.registers[name].decode(await self.read(name)).items() if value}
+        if name == "errors":
+            functional.end(found)
+        return found
 
     async def quiet(self, cycles: int = 40) -> None:
         """Some cycles in which nothing may come; all that was sent has been taken."""

@@ -20,6 +20,7 @@ from flexnm_rtl.registers import DECODE
 from flexnm_tb import stalls
 from flexnm_tb.axi_bench import AxiBench
 from flexnm_tb.axi_watch import Watch
+from flexnm_tb.coverage import functional
 from flexnm_tb.stimuli import random_numbers
 
 MEMORY_BYTES = 1 << 16
@@ -111,12 +112,15 @@ class DecodeBench(AxiBench):
     def __init__(self, dut: Any, salt: str, *, slow_memory: bool = False, **stalled: bool) -> None:
         super().__init__(dut, salt, DECODE, ["acts"], **stalled)
         self.acts = self.sources["acts"]
+        self.stalled += ["memory"] if slow_memory else []
         self.memory = WeightMemory(dut, slow=self.ctx.rng(f"{salt} memory") if slow_memory else None)
         self.watches.append(Watch(dut, "m_axi_ar", _ADDRESS_SIGNALS))
         self.beat_bytes = self.cfg.rows * self.cfg.dense_slot_bytes
 
     async def begin(self, job: DecodeJob, **words: int) -> None:
         """Fill the memory, write the job registers (``words`` in place of the job's), start."""
+        pattern = (job.keep, self.cfg.m_group)
+        functional.begin(self.ctx, self.stalled, job.x, pattern, "dense" if job.dense else "")
         self.memory.write(job.base, job.region.tobytes())
         self.memory.allowed = range(job.base, job.limit)
         self.memory.beats = 0

@@ -10,6 +10,7 @@ import torch
 from flexnm_rtl.registers import BY_NAME
 
 from flexnm_tb.axi_bench import AxiBench
+from flexnm_tb.coverage import functional
 from flexnm_tb.engine_cycles import array_blocks
 from flexnm_tb.engine_jobs import Job
 
@@ -23,6 +24,7 @@ class EngineBench(AxiBench):
 
     async def begin(self, job: Job) -> None:
         """Write the job registers, clear the error flags, start."""
+        functional.begin(self.ctx, self.stalled, job.x, job.pattern, job.mode.kind)
         for name, entries in job.table_words.items():
             place = -1
             for entry, word in entries:

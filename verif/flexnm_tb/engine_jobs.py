@@ -46,6 +46,12 @@ class Mode:
         return Modes(self.factors, self.static_shift, self.token_shift, self.variance)
 
     @property
+    def kind(self) -> str:
+        """What happens to activations, other than that N of M are kept."""
+        kinds = {"dense": self.dense, "compressed": self.compressed, "methods": self.methods.any}
+        return next((name for name, wanted in kinds.items() if wanted), "")
+
+    @property
     def word(self) -> int:
         """The register's word."""
         return BY_NAME["mode"].encode(**{name: int(value) for name, value in dataclasses.asdict(self).items()})

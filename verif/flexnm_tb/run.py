@@ -25,6 +25,9 @@ VERILATOR_ARGS = ["-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-
 # cocotb makes every signal visible, which turns thousands of wires into C++ that takes minutes to compile.
 PORTS_ONLY = "--no-public-flat-rw"
 LOG_LINES = 40
+COVERAGE_VARIABLE = "FLEXNM_COVERAGE"
+"""A folder: Verilator's coverage of each run is written there, as ``<module at the top>-<name>.dat``."""
+COVERAGE_ARGS = ["--coverage-line", "--coverage-toggle", "--coverage-max-width", "1024"]
 
 
 class BenchError(AssertionError):
@@ -65,14 +68,17 @@ def simulate(
     os.environ.update(verilator_env(default_cache()))
     folder = generate(top, cfg, build_root() / "rtl")
     design = _design(folder, wrapped)
-    work = build_root() / simulator / design.toplevel
+    counted = os.environ.get(COVERAGE_VARIABLE) if simulator == "verilator" else None
+    work = build_root() / f"{simulator}{'-coverage' if counted else ''}" / design.toplevel
     runner = get_runner(simulator)
-    with _locked(work):
+    with locked(work):
         runner.build(
             sources=[folder / source for source in design.sources],
             hdl_toplevel=design.toplevel,
             build_dir=work,
-            build_args=_verilator_args(folder, design) if simulator == "verilator" else [],
+            build_args=[*_verilator_args(folder, design), *(COVERAGE_ARGS if counted else [])]
+            if simulator == "verilator"
+            else [],
             timescale=("1ns", "1ps"),
             log_file=work.parent / f"{design.toplevel}.build.log",
         )
@@ -87,6 +93,7 @@ def simulate(
             test_dir=work,
             results_xml=str(results),
             test_filter=test_filter,
+            plusargs=[f"+verilator+coverage+file+{counted}/{design.toplevel}-{name}.dat"] if counted else [],
             log_file=log,
             timescale=("1ns", "1ps"),
             extra_env={
@@ -122,7 +129,7 @@ def _design(folder: Path, wrapped: bool) -> _Design:
 
 
 @contextlib.contextmanager
-def _locked(work: Path) -> Iterator[None]:
+def locked(work: Path) -> Iterator[None]:
     """Two tests of one unit may start at the same time; the second finds it built."""
     work.parent.mkdir(parents=True, exist_ok=True)
     with (work.parent / f".{work.name}.lock").open("w") as lock:

@@ -13,6 +13,7 @@ import torch
 
 from flexnm_tb import stalls
 from flexnm_tb.context import Context
+from flexnm_tb.coverage import functional
 from flexnm_tb.payload import pack, unpack
 from flexnm_tb.stimuli import edge_tokens, random_numbers, token_length
 from flexnm_tb.streams import Bench, Sink, Source
@@ -34,6 +35,8 @@ class CodecBench:
         backpressure: bool = False,
     ) -> None:
         self.ctx = ctx
+        self.pattern: tuple[int, int] | None = None
+        self.stalled = [name for name, paused in (("idle", idle), ("backpressure", backpressure)) if paused]
         self.cfg = ctx.cfg
         self.inputs = inputs
         self.outputs = outputs
@@ -46,6 +49,7 @@ class CodecBench:
 
     def send(self, x: torch.Tensor) -> None:
         """Queue a token (K,) and the words expected for it."""
+        functional.begin(self.ctx, self.stalled, x, self.pattern)
         self.source.queue.extend(pack(self.in_layout, beat) for beat in self.inputs(x, self.rng))
         self.expected.extend(pack(self.out_layout, beat) for beat in self.outputs(x))
 
@@ -64,6 +68,7 @@ class CodecBench:
             assert got == want, (
                 f"word {i}: got {unpack(self.out_layout, got)}, expected {unpack(self.out_layout, want)}"
             )
+        functional.end()
 
 
 async def check_stream(codec: CodecBench, tokens: int = 60) -> None:
@@ -92,6 +97,7 @@ async def check_reset(codec: CodecBench, rounds: int = 12) -> None:
         codec.send(random_numbers(codec.rng, (8 * codec.cfg.m_group,), codec.cfg.act_width))
         for _ in range(codec.rng.randint(1, 12)):
             await codec.bench.step()
+        functional.end(["reset"] if len(codec.sink.words) < len(codec.expected) else [])
         await codec.bench.reset(codec.rng.randint(1, 3))
         codec.expected.clear()
         codec.send(random_numbers(codec.rng, (3 * codec.cfg.m_group,), codec.cfg.act_width))

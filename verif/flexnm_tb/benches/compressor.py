@@ -10,6 +10,7 @@ from flexnm_rtl.config import ScoreFactor, bits_for
 
 from flexnm_tb import context, words
 from flexnm_tb.benches.codec import CodecBench, check_reset, check_stream, check_throughput
+from flexnm_tb.boundary_stimuli import boundary_blocks
 from flexnm_tb.engine_stimuli import random_pattern
 
 FACTORS = 512
@@ -28,13 +29,15 @@ def _codec(dut: Any, **stalled: bool) -> CodecBench:
     if pattern is not None:
         n, m = pattern
         dut.pattern.value = cfg.groups.index(m) << bits_for(cfg.m_group + 1) | n
-    return CodecBench(
+    codec = CodecBench(
         dut,
         ctx,
         lambda x, rng: words.dense_inputs(x, cfg, rng, factors(x)),
         lambda x: words.compressed_beats(x, cfg, factors(x), pattern),
         **stalled,
     )
+    codec.pattern = pattern
+    return codec
 
 
 @cocotb.test()
@@ -55,3 +58,18 @@ async def throughput(dut: Any) -> None:
 async def reset(dut: Any, backpressure: bool) -> None:
     """Reset in mid-token."""
     await check_reset(_codec(dut, idle=True, backpressure=backpressure))
+
+
+@cocotb.test()
+async def boundary(dut: Any) -> None:
+    """Blocks in which one comparison decides, and every channel at every position that it can have."""
+    codec = _codec(dut)
+    cfg = codec.cfg
+    await codec.bench.start()
+    pattern = random_pattern(codec.ctx.rng("pattern {}"), cfg) or (cfg.n_keep, cfg.m_group)
+    blocks = list(boundary_blocks(codec.rng, *pattern, cfg.act_width))
+    # Blocks of a flexible design's smaller patterns are parts of a beat.
+    size = 4 * cfg.m_group // pattern[1]
+    for first in range(0, len(blocks), size):
+        codec.send(torch.cat(blocks[first : first + size]))
+    await codec.finish()

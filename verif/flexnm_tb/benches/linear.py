@@ -10,6 +10,7 @@ from flexnm_tb.engine_bench import EngineBench
 from flexnm_tb.engine_cycles import unstalled_cycles
 from flexnm_tb.engine_jobs import MODES, modes_of
 from flexnm_tb.engine_stimuli import random_job, random_shape
+from flexnm_tb.requantization_stimuli import with_scales
 
 MOST_CYCLES = 400
 
@@ -70,4 +71,18 @@ async def counters(dut: Any) -> None:
         )
         assert counted["cycles"] == stated, f"{job.shape}, {mode}: {counted}, {stated} cycles are stated"
         assert not counted["wait_results"]
+    await engine.quiet()
+
+
+@cocotb.test()
+@cocotb.parametrize(stalled=[False, True])
+async def rounding(dut: Any, stalled: bool) -> None:
+    """Requantised results of sums and multipliers of all sizes, so that low bits of products decide as well."""
+    engine = EngineBench(dut, "rounding", idle=stalled, backpressure=stalled)
+    rng, cfg = engine.rng, engine.cfg
+    await engine.start()
+    for mode in 2 * [MODES["requantized"], MODES["dense_requantized"]]:
+        tokens = min(cfg.tokens_max_dense, 2 * cfg.rows)
+        shape = (tokens, cfg.m_group, cfg.cols * max(1, 96 // (tokens * cfg.cols)))
+        await engine.run(with_scales(rng, random_job(rng, cfg, mode, shape)))
     await engine.quiet()

@@ -8,7 +8,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from flexnm_model.packing import unpack_results
-from flexnm_rtl.registers import ADDRESS_BITS, BY_NAME, REGISTERS
+from flexnm_rtl.registers import ADDRESS_BITS, BY_NAME, REGISTERS, Access
 
 from flexnm_tb.engine_bench import EngineBench
 from flexnm_tb.engine_cycles import ideal_cycles
@@ -18,6 +18,7 @@ from flexnm_tb.register_model import COUNTERS, RegisterModel
 
 MOST_CYCLES = 300
 ROUNDS = 600
+_ONES = 0xFFFF_FFFF
 
 
 class Fuzz:
@@ -139,5 +140,30 @@ async def fuzz(dut: Any, slow_bus: bool) -> None:
             await fuzz.begin_job()
     await fuzz.begin_job()
     await fuzz.end_job()
+    await fuzz.read_all()
+    await engine.quiet()
+
+
+@cocotb.test()
+async def bits(dut: Any) -> None:
+    """Every bit of every register that can be written, both ways and beside others; a reset brings all back."""
+    engine = EngineBench(dut, "bits")
+    await engine.start()
+    fuzz = Fuzz(engine)
+    # Halves, quarters, … of a word, so that any two bits differ in one of them; then all ones.
+    patterns = [sum(1 << bit for bit in range(32) if bit >> k & 1) for k in range(5)]
+    words = [0, *patterns, *(~word & _ONES for word in patterns), *(fuzz.rng.getrandbits(32) for _ in range(5)), _ONES]
+    names = [register.name for register in REGISTERS if register.access is Access.JOB]
+    for word in words:
+        for name in names:
+            if await engine.try_write(BY_NAME[name].offset, word.to_bytes(4, "little")):
+                assert fuzz.model.write(BY_NAME[name].offset, word.to_bytes(4, "little"))
+        for name in names:
+            await fuzz.read(BY_NAME[name].offset, 4)
+    for flags in ({"start": 1}, {"abort": 1}):
+        await engine.command(**flags)
+    assert await engine.flags("errors") == {"shape"}
+    await engine.reset()
+    fuzz.model = RegisterModel(engine.cfg)
     await fuzz.read_all()
     await engine.quiet()

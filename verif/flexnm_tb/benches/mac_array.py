@@ -9,6 +9,7 @@ import torch
 from flexnm_model.matmul import dense_matmul, sparse_matmul
 
 from flexnm_tb import context, stalls, words
+from flexnm_tb.coverage import functional
 from flexnm_tb.payload import pack, unpack
 from flexnm_tb.stimuli import edge_tokens, random_numbers, token_length
 from flexnm_tb.streams import Bench, Sink, Source
@@ -21,6 +22,7 @@ class ArrayBench:
         self.ctx = ctx = context.load()
         self.cfg = ctx.cfg
         self.rng = ctx.rng(f"data {idle} {backpressure}")
+        self.stalled = [name for name, paused in (("idle", idle), ("backpressure", backpressure)) if paused]
         if ctx.cfg.flexible:
             dut.steps.value = ctx.cfg.steps
         self.layouts = {name: ctx.layout(name) for name in ("acts", "weights", "results")}
@@ -32,6 +34,7 @@ class ArrayBench:
 
     def send(self, x: torch.Tensor, w: torch.Tensor, *, dense: bool = False) -> None:
         """Queue a token group x (rows, K) with its weight tile w (cols, K) and the sums expected."""
+        functional.begin(self.ctx, self.stalled, x, kind="dense" if dense else "")
         self.acts.queue.extend(pack(self.layouts["acts"], b) for b in words.array_acts(x, self.cfg, dense=dense))
         self.weights.queue.extend(words.weight_beats(w, self.cfg))
         sums = (dense_matmul if dense else sparse_matmul)(x, w, self.cfg)
@@ -51,6 +54,7 @@ class ArrayBench:
         layout = self.layouts["results"]
         for i, (got, want) in enumerate(zip(self.results.words, self.expected, strict=True)):
             assert got == want, f"word {i}: got {unpack(layout, got)}, expected {unpack(layout, want)}"
+        functional.end()
         self.expected.clear()
         self.results.words.clear()
 
@@ -112,6 +116,7 @@ async def reset(dut: Any, backpressure: bool) -> None:
         array.send_random(3 * array.cfg.m_group)
         for _ in range(array.rng.randint(1, 14 + 6 * array.cfg.steps)):
             await array.bench.step()
+        functional.end(["reset"] if len(array.results.words) < len(array.expected) else [])
         await array.bench.reset(array.rng.randint(1, 3))
         array.expected.clear()
         array.send_random(2 * array.cfg.m_group)
