@@ -376,6 +376,9 @@ sed -n 's/^\([a-z0-9._-]*==[^ ]*\).*/\1/p' constraints.txt >$(VENV)/pins.txt
 PIP_CONSTRAINT="file://$$(pwd | sed 's/ /%20/g')/$(VENV)/pins.txt"
 export PIP_CONSTRAINT
 install="$(BIN)/python -m pip install -q --disable-pip-version-check"
+# A CPU build of torch in a folder that pip knows: pip itself would prefer what an index offers with a hash beside it.
+sed -n '/^torch==/,/[^\\]$$/s/^\(torch==[^ ]*\)/\1+cpu/; /^torch==/,/[^\\]$$/p' constraints.txt >$(VENV)/torch.txt
+$$install --no-deps --require-hashes -r $(VENV)/torch.txt >/dev/null 2>&1 || true
 if ! $$install --no-deps --require-hashes -r constraints.txt || ! $$install --use-pep517 -e '.[dev]'; then
     rm $(PARTIAL)
     exit 2

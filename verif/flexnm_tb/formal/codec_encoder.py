@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
-from amaranth.hdl import Cat, Const, Fragment, Module, Mux, Signal, Value
+from amaranth.hdl import Assume, Cat, Const, Fragment, Module, Mux, Signal, Value
 from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.enumerative import RankEncoder, shares
 
@@ -28,6 +29,27 @@ def table(index: Value, numbers: Sequence[int], width: int) -> Value:
     for k, number in enumerate(numbers):
         found = Mux(index == k, Const(number, width), found)
     return found
+
+
+def _encoder(n: int, channels: int) -> Circuit:
+    """The word against the sum of the kept channels' shares, added one after another."""
+
+    def describe(m: Module, c: Circuit) -> None:
+        cfg = config_of(n, channels)
+        m.submodules.encoder = encoder = RankEncoder(cfg)
+        mask = c.free(channels, "mask")
+        m.d.comb += [Assume(population(mask) == n), encoder.mask.eq(mask), encoder.enable.eq(-1)]
+        width = len(encoder.word)
+        total: Value = Const(0, width)
+        for channel in range(channels):
+            before = population(list(mask[:channel])) if channel else Const(0, 1)
+            parts = [math.comb(channel, k + 1) % (1 << width) for k in range(min(channel + 1, n))]
+            share = Mux(mask[channel], table(before, parts, width), 0)
+            total = named(m, (total + share)[:width], f"sum_{channel}")
+        late = history(m, total, encoder.latency, "sum")
+        check(m, "word", ~settled(m, encoder.latency) | (encoder.word == late))
+
+    return Circuit(describe)
 
 
 class _Summed(RankEncoder):

@@ -34,7 +34,8 @@ _WORK = Path("build/mutation-model")
 _EXHAUSTIVE = ("network_sorts_every_zero_one_input[16]", "nth_largest_of_every_zero_one_block[16]")
 """Tests that take longer than all others together; their smaller cases are run."""
 _NOTICED = ("killed", "timeout", "segfault")
-_CONFTEST = """import torch
+_CONFTEST = """
+import torch  # noqa: E402
 from hypothesis import settings
 
 torch.set_num_threads(1)  # processes are forked
@@ -80,7 +81,8 @@ def prepare(work: Path) -> None:
     for source, target in ((Path(flexnm_model.__file__).parent, "flexnm_model"), (_ROOT / "verif/model", "tests")):
         shutil.rmtree(work / target, ignore_errors=True)
         shutil.copytree(source, work / target, ignore=shutil.ignore_patterns("__pycache__"))
-    (work / "tests" / "conftest.py").write_text(_CONFTEST, encoding="utf-8")
+    shared = (_ROOT / "verif/conftest.py").read_text(encoding="utf-8")
+    (work / "tests" / "conftest.py").write_text(shared + _CONFTEST, encoding="utf-8")
     (work / "pyproject.toml").write_text(settings(), encoding="utf-8")
 
 
