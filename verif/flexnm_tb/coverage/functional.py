@@ -95,7 +95,7 @@ def begin(
         return
     top, cfg = str(ctx.manifest["top"]), ctx.cfg
     n, m = pattern or (cfg.n_keep, cfg.m_group)
-    if kind == DENSE:
+    if kind == DENSE or top == "dense_splitter":
         name = DENSE
     else:
         label = _label(cfg, n, m) if cfg.flexible else f"{n if n == cfg.n_keep else 'other'}:{m}"
