@@ -97,6 +97,7 @@ def _scores(n: int, channels: int) -> Circuit:
     def describe(m: Module, c: Circuit) -> None:
         cfg = _config(n, channels)
         unit = BlockSelection(cfg)
+        bare(unit.selector)
         selector = unit.selector = _AnyMask(n, channels, c)
         m.submodules.unit = unit
         values, keep, last = c.free(channels * WIDTH, "values"), c.free(channels, "keep"), c.free(1, "last")

@@ -13,7 +13,7 @@ from amaranth.hdl import Assume, Cat, Const, Fragment, Module, Signal, Value
 from flexnm_rtl.config import Config
 from flexnm_rtl.enumerative import RankDecoder, RankEncoder, rank_bits
 
-from flexnm_tb.formal.codec_encoder import PATTERNS, config_of, table
+from flexnm_tb.formal.codec_encoder import PATTERNS, WHOLE_SUM, config_of, table
 from flexnm_tb.formal.proof import FORWARD, Circuit, Proof, check
 from flexnm_tb.formal.rules import bare, history, named, population, settled
 
@@ -122,7 +122,7 @@ def proofs() -> list[Proof]:
                 claim="Every position gets the rank that the position above it leaves, the highest one the word, and "
                 "the mask has the channels that all positions found for one word (whatever they find).",
                 build=partial(_chain, n, m),
-                engine=FORWARD,
+                engine="abc pdr" if m <= WHOLE_SUM else FORWARD,
             )
         )
         found += [
