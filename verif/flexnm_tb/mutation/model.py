@@ -128,7 +128,7 @@ def main(jobs: int = 1) -> int:
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs)]
     done = subprocess.run(command, cwd=_WORK, env=environment, stdout=sys.stderr, check=False)
     if done.returncode:
-        print("flexnm: error: mutmut failed: see above", file=sys.stderr)
+        print(f"flexnm: error: mutmut ended with status {done.returncode}: see above", file=sys.stderr)
         return 1
     return 0 if report(outcomes(_WORK, reasons)) else 1
 
