@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import random
 import re
 import subprocess
@@ -215,7 +216,9 @@ def test_columns_of_the_sweep_page() -> None:
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run make in the project."""
-    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    # Under `make test` it would speak of the folders that it enters.
+    env = {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")}
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 def test_make_alone_lists_all_targets() -> None:
