@@ -20,9 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from flexnm_gen.files import write_files
+from flexnm_model.cache import replacing
+from flexnm_model.commands import progress_bar
 from flexnm_rtl.config import ConfigError
 from flexnm_rtl.presets import PRESETS
-from rich.console import Console
 from rich.progress import Progress
 
 PACKAGES = {"rtl": "flexnm_rtl", "gen": "flexnm_gen", "sw_model": "flexnm_model", "verif": "flexnm_tb"}
@@ -113,13 +115,10 @@ def build_release(repository: Path, out: Path, presets: list[str], progress: Pro
             for k, oddity in enumerate(ODDITIES)
         ]
         sums = compare(*folders)
-        out.mkdir(parents=True, exist_ok=True)
         for file in sums:
-            draft = out / f".{file}"
-            shutil.copyfile(folders[0] / file, draft)
-            draft.replace(out / file)
-    text = "".join(f"{digest}  {file}\n" for file, digest in sums.items())
-    (out / SUMS).write_text(text, encoding="utf-8")
+            with replacing(out / file) as draft:
+                shutil.copyfile(folders[0] / file, draft)
+    write_files(out, {SUMS: "".join(f"{digest}  {file}\n" for file, digest in sums.items())})
     return sums
 
 
@@ -136,7 +135,7 @@ def release(out: Path, chosen: tuple[str, ...]) -> None:
     if missing:
         raise ConfigError(f"{missing[0]} is not beside the packages: make releases from a checkout")
     started = time.monotonic()
-    with Progress(console=Console(stderr=True)) as progress:
+    with progress_bar() as progress:
         try:
             sums = build_release(repository, out, list(chosen or PRESETS), progress)
         except NotReproducible as error:

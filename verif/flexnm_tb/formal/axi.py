@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from amaranth.hdl import Assume, Cat, Cover, Elaboratable, Module, Mux, ResetInserter, Value
+from amaranth.lib.wiring import In
 from flexnm_rtl.axi import OKAY, SLVERR
 from flexnm_rtl.axi_lite import AxiLiteSubordinate
 from flexnm_rtl.config import Config
@@ -117,7 +118,7 @@ def twins(make: Callable[[], Any], ready: list[str], valid: list[str]) -> Elabor
         for path, member, value in one.signature.flatten(one):
             name = "__".join(map(str, path))
             other = _at(two, path)
-            if member.flow.value == "In" or str(member.flow) == "In":
+            if member.flow is In:
                 m.d.comb += Value.cast(value).eq(c.free(len(Value.cast(value)), name))
                 mine = Value.cast(value)
                 m.d.comb += Value.cast(other).eq(mine ^ differ if name in ready else mine)

@@ -16,35 +16,24 @@ from flexnm_rtl.select_radix import DIGIT_BITS
 
 from flexnm_tb.formal.proof import Circuit, Proof, check
 from flexnm_tb.formal.rules import bare, history, named, settled
-from flexnm_tb.formal.threshold import channel_rules, check_all, check_ties, pair_rules, room
+from flexnm_tb.formal.threshold import Probed, check_step, check_ties, noted, room
 
 SCORE_WIDTH, SCORE_MAX = 8, 128
 UNIT = 8
 TOP, REST = 0, 1
 
 
-class _Probed(FlexibleSelector):
+class _Probed(Probed, FlexibleSelector):
     """Notes what goes into every step and what comes out; nothing changes."""
-
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.steps: list[tuple[list[Value], list[Value], list[Value]]] = []
-        self.final: list[Value] = []
 
     def _narrow(self, m: Module, stage: int, digits: list[Value], *rest: Any) -> tuple[Value, Value]:
         result = super()._narrow(m, stage, digits, *rest)
-        self.steps.append(
-            (_noted(m, digits, f"digit_{stage}"), _noted(m, rest[1], f"old_{stage}"), _noted(m, result, f"new_{stage}"))
-        )
+        self.note(m, stage, digits, rest[1], result)
         return result
 
     def _ties(self, m: Module, chosen: Value, tied: Value, is_level: list[Signal]) -> Value:
-        self.final = _noted(m, (chosen, tied), "final")
+        self.final = noted(m, (chosen, tied), "final")
         return super()._ties(m, chosen, tied, is_level)
-
-
-def _noted(m: Module, values: Any, name: str) -> list[Value]:
-    return [named(m, Value.cast(value).as_unsigned(), f"{name}_{k}") for k, value in enumerate(values)]
 
 
 def _blocks(width: int, level: int) -> list[range]:
@@ -73,14 +62,7 @@ def _step(width: int, level: int, stage: int) -> Circuit:
         m.d.comb += [Assume(digit <= largest) for digit in digits]
         above, level_ = selector._narrow(m, stage, list(digits), largest, old, is_level)
         new = (named(m, above, "above"), named(m, level_, "level"))
-        for k, block in enumerate(_blocks(width, level)):
-            m.d.comb += Assume(room(old, block, n))
-            check(m, f"room_{k}", room(new, block, n))
-            for i in block:
-                check_all(m, channel_rules(i, old, new))
-                for j in block:
-                    if i != j:
-                        check_all(m, pair_rules(i, j, old, new, digits))
+        check_step(m, _blocks(width, level), n, old, new, digits)
 
     return Circuit(describe)
 

@@ -14,7 +14,7 @@ from flexnm_rtl.select_radix import DIGIT_BITS, RadixSelector, _State
 from flexnm_tb.formal.proof import Circuit, Proof, check
 from flexnm_tb.formal.rules import bare, history, named, population, settled
 from flexnm_tb.formal.selection_rank import PATTERNS, WIDTH
-from flexnm_tb.formal.threshold import check_step, check_ties, pair_lemma, room
+from flexnm_tb.formal.threshold import Probed, check_step, check_ties, noted, pair_lemma, room
 
 LARGE = ((8, 16), (16, 32))
 """Steps of these patterns are in ``selection_radix_large``."""
@@ -23,30 +23,21 @@ TOP, REST = 0, 1
 """Digits that differ in how far they go: magnitudes of 8 bits end at 128."""
 
 
-class _Probed(RadixSelector):
+class _Probed(Probed, RadixSelector):
     """Notes what goes into every step and what comes out; nothing changes."""
-
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.steps: list[tuple[list[Value], list[Value], list[Value]]] = []
-        self.final: list[Value] = []
 
     def _narrow(self, m: Module, stage: int, digits: list[Value], largest: int, state: _State) -> _State:
         result = super()._narrow(m, stage, digits, largest, state)
-        parts = {"digit": digits, "old": _parts(state), "new": _parts(result)}
-        self.steps.append(
-            tuple([named(m, value, f"{name}_{stage}_{k}") for k, value in enumerate(values)]
-                  for name, values in parts.items())  # type: ignore[arg-type]
-        )  # fmt: skip
+        self.note(m, stage, digits, _parts(state), _parts(result))
         return result
 
     def _ties(self, m: Module, state: _State) -> Value:
-        self.final = [named(m, value, f"final_{k}") for k, value in enumerate(_parts(state))]
+        self.final = noted(m, _parts(state), "final")
         return super()._ties(m, state)
 
 
 def _parts(state: _State) -> list[Value]:
-    return [Value.cast(part).as_unsigned() for part in (state.chosen, state.tied, state.missing)]
+    return [state.chosen, state.tied, state.missing]
 
 
 def selector_of(n: int, m: int, kind: type[RadixSelector] = RadixSelector) -> RadixSelector:

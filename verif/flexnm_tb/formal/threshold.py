@@ -12,11 +12,33 @@ from typing import Any
 from amaranth.hdl import Assume, Cat, Module, Value
 
 from flexnm_tb.formal.proof import Circuit, check
-from flexnm_tb.formal.rules import beats, implies, population
+from flexnm_tb.formal.rules import beats, implies, named, population
 
 Conditions = list[tuple[str, Value]]
 State = tuple[Any, Any]
 """Chosen and tied channels, one bit each."""
+
+
+class Probed:
+    """In front of a selector among the bases of a class: it notes digits, old and new state of every step, and the
+    state that the ties are taken from. The subclass calls ``note`` and sets ``final``.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.steps: list[tuple[list[Value], list[Value], list[Value]]] = []
+        self.final: list[Value] = []
+
+    def note(self, m: Module, stage: int, digits: Sequence[Any], old: Sequence[Any], new: Sequence[Any]) -> None:
+        """Note a step."""
+        parts = (("digit", digits), ("old", old), ("new", new))
+        digit, before, after = (noted(m, values, f"{name}_{stage}") for name, values in parts)
+        self.steps.append((digit, before, after))
+
+
+def noted(m: Module, values: Sequence[Any], name: str) -> list[Value]:
+    """The values as signals, unsigned."""
+    return [named(m, Value.cast(value).as_unsigned(), f"{name}_{k}") for k, value in enumerate(values)]
 
 
 def room(state: State, block: Sequence[int], n: Any) -> Value:
