@@ -26,6 +26,7 @@ settings_calibrate := MODEL TEXT WINDOWS WINDOW SKIP TRAIN STEPS RATE SEED PARAM
 settings_plan := MODEL TEXT WINDOWS WINDOW SKIP AVERAGE BUDGET TOKENS PRESET ROWS COLS LANES BUS_WIDTH OUT
 settings_capture := MODEL TEXT TOKENS LAYERS
 settings_formal := ONLY JOBS TIMEOUT OUT ARGS
+settings_gates := ONLY TARGETS LIBERTY OUT ARGS
 settings_mutate := ONLY COUNT SEED JOBS OUT ARGS
 settings_mutate_model := ARGS
 settings_coverage := ONLY OUT ARGS
@@ -117,7 +118,7 @@ refuse = $(error unknown setting $(strip $(2)): known settings of `make $(1)` ar
 $(foreach goal,$(MAKECMDGOALS),$(if $(call unknown,$(goal)),$(call refuse,$(goal),$(call unknown,$(goal)))))
 
 # The flexnm command may run make itself (Verilator's makefiles): it must not inherit our flags and settings.
-unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim synth sweep llm decode ppl accuracy calibrate plan capture formal mutate coverage fuzz soak test,$(settings_$(goal))))
+unexport MAKEFLAGS MFLAGS $(sort $(foreach goal,verilog sim synth sweep llm decode ppl accuracy calibrate plan capture formal gates mutate coverage fuzz soak test,$(settings_$(goal))))
 FLEXNM = $(BIN)/flexnm
 
 # ---- Targets ------------------------------------------------------------------------------------------------------
@@ -141,6 +142,7 @@ help: ## This list
 	@echo "  plan       $(settings_plan)"
 	@echo "  capture    $(settings_capture)"
 	@echo "  formal     $(settings_formal)"
+	@echo "  gates      $(settings_gates)"
 	@echo "  mutate     $(settings_mutate)"
 	@echo "  coverage   $(settings_coverage)"
 	@echo "  fuzz       $(settings_fuzz)"
@@ -186,6 +188,10 @@ faults: deps $(READY) ## Break the RTL on purpose and see the benches go red
 .PHONY: formal
 formal: $(READY) ## Prove properties of the generated RTL
 	@$(FLEXNM) formal $(call options,formal) $(call raw,ARGS)
+
+.PHONY: gates
+gates: gates-deps $(READY) ## Run the benches of the units on FPGA cells and on standard cells
+	@$(FLEXNM) gates $(call options,gates) $(call raw,ARGS)
 
 .PHONY: mutate
 mutate: deps $(READY) ## Change one gate or wire of the RTL at a time and see the benches notice
@@ -277,6 +283,8 @@ TOOLS := g++ ccache iverilog libpython
 SYNTH_TOOLS := $(if $(filter asic,$(call raw,TARGET)),$(TOOLS) sta $(if $(filter LIBERTY,$(given)),,osu018))
 # For `make sweep`: area and timing only.
 SWEEP_TOOLS := $(if $(findstring asic,$(or $(call raw,TARGETS),asic)),sta $(if $(filter LIBERTY,$(given)),,osu018))
+# For `make gates`: a simulation, and a library.
+GATES_TOOLS := $(TOOLS) $(if $(findstring asic,$(or $(call raw,TARGETS),asic)),$(if $(filter LIBERTY,$(given)),,osu018))
 # For `make test`: a browser opens the page of a sweep, and OpenSTA times small units.
 TEST_TOOLS := $(TOOLS) chromium chromedriver sta osu018
 
@@ -292,6 +300,10 @@ synth-deps:
 sweep-deps:
 	@sh -c "$$INSTALL_MISSING" deps $(SWEEP_TOOLS)
 
+.PHONY: gates-deps
+gates-deps:
+	@sh -c "$$INSTALL_MISSING" deps $(GATES_TOOLS)
+
 .PHONY: test-deps
 test-deps:
 	@sh -c "$$INSTALL_MISSING" deps $(TEST_TOOLS)
@@ -303,7 +315,7 @@ $(READY): pyproject.toml constraints.txt
 	@sh -c "$$INSTALL_MISSING" deps
 	@sh -c "$$CREATE_VENV"
 
-deps synth-deps sweep-deps test-deps $(READY): export INSTALL_MISSING = $(install_missing)
+deps synth-deps sweep-deps gates-deps test-deps $(READY): export INSTALL_MISSING = $(install_missing)
 $(READY): export CREATE_VENV = $(create_venv)
 
 define install_missing

@@ -32,6 +32,7 @@ COMMANDS = {
     "fuzz": ("flexnm_tb.fuzz.commands", "Bad traffic at random on the simulated engines; good jobs must stay exact."),
     "soak": ("flexnm_tb.fuzz.commands", "Random tiles of a real LLM on the simulated engines, for hours if asked."),
     "formal": ("flexnm_tb.formal.commands", "Prove properties of the generated RTL with SymbiYosys."),
+    "gates": ("flexnm_tb.gates_commands", "Run the benches of the units on their netlists."),
     "mutate": ("flexnm_tb.mutation.commands", "Change one bit of the RTL at a time: the benches must notice."),
     "release": ("flexnm_tb.release", "Build wheel and Verilog twice, and keep them if the bytes are equal."),
     "coverage": ("flexnm_tb.coverage.commands", "Coverage of the generated RTL by the benches: table and page."),

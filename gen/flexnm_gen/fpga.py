@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flexnm_rtl.config import ConfigError
+
 from flexnm_gen.fpga_targets import FPGA_TARGETS, Device, FpgaTarget
 
+_MODELS = Path(__file__).with_name("fpga_models.v")
 NO_ROUTE = "place and route was not asked for"
 VIVADO = "Fmax needs place and route, which is Vivado's for this family"
 _RUN = "import sys, {module} as tool; sys.exit(tool.{function}(sys.argv[1:]))"
@@ -104,12 +107,43 @@ def map_fpga(
     return FpgaCost(**counts, cells=found["unit"], harness=found["harness"], device=name, routed=routed, reason=reason)
 
 
+def fpga_behaviour(source: str, top: str, target: str, *, device: str | None = None) -> str:
+    """Verilog of what the cells of ``target`` compute that ``top``, of Verilog text, becomes: for simulation.
+
+    One module with the ports of ``top`` and no delays. The cells' functions are Yosys's, those of ``fpga_models.v``
+    apart. Raises ConfigError for a target whose cells have none, RuntimeError where Yosys fails.
+    """
+    family = FPGA_TARGETS[target]
+    if not family.models:
+        known = ", ".join(name for name, other in FPGA_TARGETS.items() if other.models)
+        raise ConfigError(f"there are no models of all cells of {target}: choose from {known}")
+    chosen = family.device(device)[1] if family.devices else None
+    with tempfile.TemporaryDirectory(prefix="flexnm-") as name:
+        folder = Path(name)
+        (folder / "models.v").write_text(_MODELS.read_text(encoding="utf-8"), encoding="utf-8")
+        _synthesise(source, top, family, chosen, folder, harness=False, behaviour=_behaviour(family))
+        return (folder / "behaviour.v").read_text(encoding="utf-8")
+
+
+def _behaviour(family: FpgaTarget) -> list[str]:
+    """Yosys commands that give every cell of the family its function."""
+    library = f"+/{family.models}"
+    return ["techmap -map models.v", f"read_verilog -overwrite -I+/{Path(family.models).parent} {library}"]
+
+
 def _synthesise(
-    source: str, top: str, family: FpgaTarget, device: Device | None, folder: Path, *, harness: bool
+    source: str,
+    top: str,
+    family: FpgaTarget,
+    device: Device | None,
+    folder: Path,
+    *,
+    harness: bool,
+    behaviour: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Cells of unit and harness as ``fpga_map`` writes them; ``netlist.json`` in the folder with a harness."""
     script = f"{family.script} {device.options if device else ''}"
-    settings = {"top": top, "script": script, "pads": family.pads, "harness": harness}
+    settings = {"top": top, "script": script, "pads": family.pads, "harness": harness, "behaviour": behaviour}
     (folder / "design.v").write_text(source, encoding="utf-8")
     (folder / "settings").write_text(json.dumps(settings), encoding="utf-8")
     done = _start(["-m", "flexnm_gen.fpga_map", "settings", "result"], folder)

@@ -1,8 +1,9 @@
 """Mapping to an FPGA in Yosys: ``python -m flexnm_gen.fpga_map SETTINGS RESULT``, two JSON files.
 
 The unit is one module that Yosys optimises by itself; around it, where nextpnr is to follow, is a harness
-(``flexnm_gen.fpga_harness``). Their cells are counted apart, then both become one netlist, ``netlist.json``. Imports
-nothing but Yosys and that: ``flexnm_gen.fpga`` starts it in a process of its own, because an error ends it.
+(``flexnm_gen.fpga_harness``). Their cells are counted apart, then both become one netlist, ``netlist.json``. Without a
+harness the cells can be replaced by what they compute, ``behaviour.v``. Imports nothing but Yosys and the harness:
+``flexnm_gen.fpga`` starts it in a process of its own, because an error ends it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ def _map(given: dict[str, Any]) -> dict[str, Any]:
         found["harness"] = _cells(_module(design, HARNESS), without=unit)
         _module(design, unit).set_bool_attribute(ys.IdString("\\keep_hierarchy"), False)
         _run(design, "flatten -noscopeinfo", "opt_clean", given["pads"], "write_json netlist.json")
+    if given.get("behaviour"):
+        _run(design, "delete =A:blackbox =A:whitebox", *given["behaviour"])
+        _run(design, f"hierarchy -check -purge_lib -top {unit}", "proc")
+        _run(design, "flatten -wb -noscopeinfo", "opt_clean", "check -assert", "write_verilog -noattr behaviour.v")
     return found
 
 

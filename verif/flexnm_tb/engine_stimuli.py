@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from flexnm_model import packing
 from flexnm_model.compress import compress_for, pattern_config
@@ -39,6 +42,18 @@ def random_pattern(rng: random.Random, cfg: Config) -> tuple[int, int] | None:
     m = rng.choice(cfg.groups)
     most = cfg.n_keep * m // cfg.m_group
     return (rng.choice([1, most, rng.randint(1, most)]), m) if most else (cfg.n_keep, cfg.m_group)
+
+
+def soiled(rng: random.Random, packet: packing.Bytes, size: int, used: Sequence[int]) -> packing.Bytes:
+    """A packet of slots of ``size`` bytes with garbage in the bits that are ignored.
+
+    used: bits of each slot that count, repeated from the start when it ends.
+    """
+    slots = packet.reshape(-1, size)
+    for slot, low in zip(slots, itertools.cycle(used), strict=False):
+        garbage = rng.getrandbits(8 * size) >> low << low
+        slot |= np.frombuffer(garbage.to_bytes(size, "little"), dtype=np.uint8)
+    return packet
 
 
 def random_job(
@@ -86,6 +101,11 @@ def random_job(
     else:
         acts = packing.pack_acts(x, cfg)
     packed = packing.pack_weights(w, cfg, bits)
+    used = cfg.n_keep * cfg.value_width + cfg.metadata_width if mode.compressed else cfg.m_group * cfg.act_width
+    acts = soiled(rng, acts, cfg.act_slot_bytes, [used])
+    header = cfg.parameter_words * cfg.cols if mode.parameters else 0
+    tile = [cfg.parameter_slice] * header + [cfg.m_group * cfg.weight_width] * (padded // cfg.m_group * cfg.cols)
+    packed = soiled(rng, packed, cfg.weight_slot_bytes, tile)
     return Job(cfg, mode, real_x, real_w, r, row_sums, table, exponents, acts, packed, pattern)
 
 

@@ -43,6 +43,14 @@ class Outcome:
     log: Path
 
 
+@dataclass(frozen=True)
+class Netlist:
+    """What a unit became, in place of its Verilog. name: tells targets apart. text: Verilog, ports as in the unit's."""
+
+    name: str
+    text: str
+
+
 def build_root() -> Path:
     """Where simulations are built: ``build/sim`` in the working directory, or $FLEXNM_BUILD."""
     return Path(os.environ.get("FLEXNM_BUILD") or "build/sim").resolve()
@@ -59,21 +67,28 @@ def simulate(
     test_filter: str | None = None,
     env: Mapping[str, str] | None = None,
     wrapped: bool = False,
+    netlist: Netlist | None = None,
 ) -> Outcome:
     """Run the cocotb tests of ``module`` on the unit ``top``; ``name`` tells runs of one unit apart.
 
-    module: one module, or several separated by commas. wrapped: simulate the unit inside its AXI wrapper.
+    module: one module, or several separated by commas. wrapped: simulate the unit inside its AXI wrapper. netlist:
+    simulated in place of the unit's Verilog.
     Raises BenchError when a test fails or none ran.
     """
     os.environ.update(verilator_env(default_cache()))
     folder = generate(top, cfg, build_root() / "rtl")
     design = _design(folder, wrapped)
     counted = os.environ.get(COVERAGE_VARIABLE) if simulator == "verilator" else None
-    work = build_root() / f"{simulator}{'-coverage' if counted else ''}" / design.toplevel
+    kind = f"{simulator}{f'-{netlist.name}' if netlist else ''}{'-coverage' if counted else ''}"
+    work = build_root() / kind / design.toplevel
     runner = get_runner(simulator)
     with locked(work):
+        sources = [folder / source for source in design.sources]
+        if netlist:
+            write_files(work.parent, {sources[0].name: netlist.text})
+            sources[0] = work.parent / sources[0].name
         runner.build(
-            sources=[folder / source for source in design.sources],
+            sources=sources,
             hdl_toplevel=design.toplevel,
             build_dir=work,
             build_args=[*_verilator_args(folder, design), *(COVERAGE_ARGS if counted else [])]
