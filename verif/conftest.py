@@ -10,7 +10,9 @@ import pytest
 from flexnm_tb.testplan.plugin import pytest_addoption, pytest_terminal_summary  # noqa: F401
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Compiling takes longer than simulating here.
 os.environ.setdefault("FLEXNM_OPTIMISE", "-O1")
+os.environ.setdefault("FLEXNM_BENCH_OPTIMISE", "-O0")
 
 
 def tiny_llama() -> Any:

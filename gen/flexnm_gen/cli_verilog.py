@@ -54,7 +54,8 @@ def _generate_all(names: list[str], cfg: Config, out: Path) -> list[Path]:
         try:
             return [futures[name].result() for name in names]
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Waited for: processes of a second pool, forked beside the threads of this one, might never start.
+            pool.shutdown(cancel_futures=True)
             raise
 
 

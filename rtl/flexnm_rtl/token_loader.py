@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -12,6 +14,7 @@ from flexnm_rtl.config import Config, bits_for
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.packet_guard import PacketGuard
 from flexnm_rtl.pipeline import delay
+from flexnm_rtl.sharing import add_shared
 
 
 def token_beat(cfg: Config) -> data.ArrayLayout:
@@ -76,13 +79,18 @@ class TokenLoader(wiring.Component):
             walk.k_limit.eq(self.channels),
             real.eq(Cat(walk.k_left > i for i in range(cfg.m_group))),
         ]
-        selections = [BlockSelection(cfg, runtime_n=True) for _ in range(cfg.rows)]
+        built: list[BlockSelection] = []
+
+        def build() -> BlockSelection:
+            built.append(BlockSelection(cfg, runtime_n=True))
+            return built[-1]
+
+        selections = [add_shared(m, platform, "selection", f"selection_{row}", build) for row in range(cfg.rows)]
         # Beside the block that leaves the selections, which never stall.
-        latency = selections[0].latency
+        latency = built[0].latency
         shown = delay(m, Const((1 << latency) - 1, latency), real, "real")
         masks = []
         for row, selection in enumerate(selections):
-            m.submodules[f"selection_{row}"] = selection
             mask = self._token(m, guard.o, selection, real, shown, row)
             masks.append(gate(self.tokens > row, mask))
         filled = Signal.like(self.filled)
@@ -93,9 +101,7 @@ class TokenLoader(wiring.Component):
             m.d.sync += filled.eq(filled + 1)
         return m
 
-    def _token(
-        self, m: Module, o: stream.Interface, selection: BlockSelection, real: Signal, shown: Signal, row: int
-    ) -> Value:
+    def _token(self, m: Module, o: stream.Interface, selection: Any, real: Signal, shown: Signal, row: int) -> Value:
         """The pruned values of one token into the entry; returns the channels it keeps.
 
         real, shown: which channels of the block are no padding, where it enters the selection and where it leaves it.

@@ -21,9 +21,13 @@ from flexnm_rtl.config import Config
 from flexnm_tb.context import MANIFEST_VARIABLE, SEED_VARIABLE
 from flexnm_tb.verilator import default_cache, verilator_env
 
-VERILATOR_ARGS = ["-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal", "-CFLAGS", "-O1"]
+VERILATOR_ARGS = ["-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal"]
+# Of the C++ compiler: our tests take -O0, because most of their benches run for less than a second.
+VERILATOR_ARGS += ["-CFLAGS", os.environ.get("FLEXNM_BENCH_OPTIMISE", "-O1")]
 # cocotb makes every signal visible, which turns thousands of wires into C++ that takes minutes to compile.
 PORTS_ONLY = "--no-public-flat-rw"
+# cocotb has pytest rewrite the assertions of all that is imported, PyTorch too: seconds in every simulation.
+BENCHES_ONLY = {"COCOTB_REWRITE_ASSERTION_FILES": "*/flexnm_tb/*.py"}
 LOG_LINES = 40
 COVERAGE_VARIABLE = "FLEXNM_COVERAGE"
 """A folder: Verilator's coverage of each run is written there, as ``<module at the top>-<name>.dat``."""
@@ -114,6 +118,7 @@ def simulate(
             extra_env={
                 MANIFEST_VARIABLE: str(folder / f"{folder.name}.json"),
                 SEED_VARIABLE: str(seed),
+                **BENCHES_ONLY,
                 **(env or {}),
             },
         )

@@ -16,7 +16,7 @@ from flexnm_tb.verilator import default_cache, verilator_lint
 from gen_tools import python
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_all_files_are_there(top: str, config: str) -> None:
     """Three as for every unit, and the engine's own; other units have none of these."""
     name, _, files = engine(top, config)
@@ -29,7 +29,7 @@ def lint(folder: Path, name: str) -> str:
     return verilator_lint([folder / f"{name}.v", folder / f"{name}_axi.v"], f"{name}_axi", default_cache().resolve())
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_wrapper_is_lint_clean(top: str, config: str, tmp_path: Path) -> None:
     """Every port of the core is connected, in its width, and every port of the wrapper read."""
     assert lint(tmp_path, written(top, config, tmp_path)) == ""
@@ -58,7 +58,7 @@ def test_the_linter_would_complain_about_the_wrapper(
     assert message in lint(tmp_path, name)
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_wrapper_has_amba_names(top: str, config: str) -> None:
     """The signals bus libraries look for by prefix; nothing has two underscores."""
     _, manifest, _ = engine(top, config)
@@ -75,7 +75,7 @@ def test_wrapper_has_amba_names(top: str, config: str) -> None:
     assert {"aclk", "aresetn"} <= set(ports)
 
 
-@pytest.mark.parametrize("top, config", DECODE_CASES)
+@pytest.mark.parametrize("top, config", DECODE_CASES, scope="module")
 def test_wrapper_of_the_decode_engine_has_a_read_manager(top: str, config: str) -> None:
     """The read channels of AXI4 in their directions and widths, and no write channel."""
     cfg = ALL_CONFIGS[top][config]
@@ -88,7 +88,7 @@ def test_wrapper_of_the_decode_engine_has_a_read_manager(top: str, config: str) 
     assert ports == expected
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_wrapper_lists_its_buses_for_block_designs(top: str, config: str) -> None:
     """Every AXI interface of the manifest belongs to the clock."""
     name, manifest, files = engine(top, config)
@@ -97,7 +97,7 @@ def test_wrapper_lists_its_buses_for_block_designs(top: str, config: str) -> Non
     assert sorted(found[1].split(":")) == sorted(manifest["buses"])
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_port_table_says_what_every_port_is_for(top: str, config: str) -> None:
     """No empty cell; the registers are AXI4-Lite, the memory is not."""
     _, manifest, files = engine(top, config)
@@ -118,7 +118,7 @@ def test_port_table_says_what_every_port_is_for(top: str, config: str) -> None:
             assert role == f"{'AXI4-Lite' if kind == 'axi4-lite' else 'AXI4'} {channel} channel"
 
 
-@pytest.mark.parametrize("top, config", DECODE_CASES)
+@pytest.mark.parametrize("top, config", DECODE_CASES, scope="module")
 def test_buses_and_layouts_of_the_decode_engine(top: str, config: str) -> None:
     """The AXI interfaces, and the widths of their data."""
     _, manifest, _ = engine(top, config)
@@ -143,7 +143,7 @@ def test_buses_and_layouts_of_the_decode_engine(top: str, config: str) -> None:
     assert derived["tile_outputs"] * derived["memory_weight_width"] == derived["row_bytes"] * 8
 
 
-@pytest.mark.parametrize("top, config", LINEAR_CASES)
+@pytest.mark.parametrize("top, config", LINEAR_CASES, scope="module")
 def test_buses_and_layouts_of_the_linear_engine(top: str, config: str) -> None:
     """The AXI interfaces, and the widths of their data."""
     _, manifest, _ = engine(top, config)
@@ -166,7 +166,7 @@ def test_buses_and_layouts_of_the_linear_engine(top: str, config: str) -> None:
     assert "overlapping" not in slot["fields"]["compressed"]
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_core_file_is_capi2_and_names_existing_files(top: str, config: str) -> None:
     """FuseSoC reads the first line, then YAML; toplevel is the wrapper."""
     name, manifest, files = engine(top, config)
@@ -186,7 +186,7 @@ def test_core_file_is_capi2_and_names_existing_files(top: str, config: str) -> N
     assert core["targets"]["lint"]["default_tool"] == "verilator"
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_constraints_name_the_wrappers_ports(top: str, config: str) -> None:
     """The clock everywhere; in the SDC every other port once, with [*] when it is a vector."""
     name, manifest, files = engine(top, config)
@@ -200,7 +200,7 @@ def test_constraints_name_the_wrappers_ports(top: str, config: str) -> None:
         assert block[1].split() == [port for port in expected if port != "aclk"]
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_template_instantiates_every_port(top: str, config: str, tmp_path: Path) -> None:
     """Elaborates without a missing pin or a wrong width; that its signals have no drivers is its nature."""
     name = written(top, config, tmp_path)

@@ -31,7 +31,7 @@ def unit(config: str, top: str) -> tuple[str, dict[str, Any], str]:
     return name, json.loads(files[f"{name}.json"]), files[f"{name}.v"]
 
 
-@pytest.mark.parametrize("config, top", CASES)
+@pytest.mark.parametrize("config, top", CASES, scope="module")
 def test_config_comes_back(config: str, top: str) -> None:
     """The manifest's settings are the whole configuration, with the generator's choices made."""
     name, manifest, _ = unit(config, top)
@@ -46,7 +46,7 @@ def test_config_comes_back(config: str, top: str) -> None:
     assert manifest["metadata"]["width"] == cfg.metadata_width
 
 
-@pytest.mark.parametrize("config, top", CASES)
+@pytest.mark.parametrize("config, top", CASES, scope="module")
 def test_latency_is_the_components(config: str, top: str) -> None:
     """Built afresh from the settings in the manifest."""
     from amaranth.hdl import Fragment
@@ -57,7 +57,7 @@ def test_latency_is_the_components(config: str, top: str) -> None:
     assert manifest["latency"]["cycles"] == component.latency
 
 
-@pytest.mark.parametrize("config, top", CASES)
+@pytest.mark.parametrize("config, top", CASES, scope="module")
 def test_ports_are_those_of_the_verilog(config: str, top: str) -> None:
     """Names, directions and widths, none missing and none more."""
     name, manifest, text = unit(config, top)
@@ -105,7 +105,7 @@ def check_layout(node: dict[str, Any]) -> None:
         assert node["width"] >= 1
 
 
-@pytest.mark.parametrize("config, top", CASES)
+@pytest.mark.parametrize("config, top", CASES, scope="module")
 def test_layouts_are_consistent(config: str, top: str) -> None:
     """Every payload, and the data of every AXI4-Stream, has a layout of the port's width."""
     _, manifest, _ = unit(config, top)
@@ -119,7 +119,7 @@ def test_layouts_are_consistent(config: str, top: str) -> None:
         check_layout(port["layout"])
 
 
-@pytest.mark.parametrize("config, top", CASES)
+@pytest.mark.parametrize("config, top", CASES, scope="module")
 def test_lint_clean(config: str, top: str, tmp_path: Path) -> None:
     """Verilator -Wall has nothing to say."""
     name, _, text = unit(config, top)

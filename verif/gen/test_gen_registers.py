@@ -63,7 +63,7 @@ def test_python_header_agrees(top: str) -> None:
     assert {key: value for key, value in found.items() if not key.startswith("__")} == expected_constants(top)
 
 
-@pytest.mark.parametrize("top, config", CASES)
+@pytest.mark.parametrize("top, config", CASES, scope="module")
 def test_registers_page_lists_every_register(top: str, config: str) -> None:
     """Name, address, every field with its bits, and the words this unit answers with."""
     _, _, files = engine(top, config)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from flexnm_model import fixed_point, metadata
 from flexnm_model.compress import check_range, compress
+from flexnm_model.matmul import dense_matmul
 from flexnm_model.method_tables import Modes
-from flexnm_model.requantize import Requantization, parameter_bits
-from flexnm_model.select import prune, select, select_blocks
+from flexnm_model.requantize import Requantization, from_scales, parameter_bits, requantize
+from flexnm_model.select import pad_channels, prune, select, select_blocks
 from flexnm_rtl.config import Config, ConfigError, Metadata
 
 BASE = Config(n_keep=8, m_group=16, rows=1, cols=1, lanes=8, k_max=256)
@@ -85,6 +86,39 @@ def test_a_range_is_named_and_ends_where_it_says() -> None:
             compress(torch.full((1, 16), value), BASE)
 
 
+def test_nothing_is_copied_where_nothing_is_missing() -> None:
+    x = torch.zeros(2, 32)
+    assert pad_channels(x, 16) is x
+
+
+@pytest.mark.parametrize("x, w", [((3, 16), (2, 16, 1)), ((3, 16, 1), (2, 16)), ((3, 16, 1), (2, 16, 1))])
+def test_both_operands_are_matrices(x: tuple[int, ...], w: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"\(T, K\) and \(O, K\) are needed"):
+        dense_matmul(torch.zeros(x, dtype=torch.int8), torch.zeros(w, dtype=torch.int8), BASE)
+
+
+def test_what_is_out_of_range_is_named() -> None:
+    good, bad = torch.zeros(1, 16, dtype=torch.int16), torch.full((1, 16), 128, dtype=torch.int16)
+    for name, operands in {"activations": (bad, good), "weights": (good, bad)}.items():
+        with pytest.raises(ConfigError, match=f"^{name} do not fit 8 bits"):
+            dense_matmul(*operands, BASE)
+    one, large = torch.tensor([0]), torch.tensor([1 << 40])
+    for i, name in enumerate(("bias", "multiplier", "shift")):
+        columns = [one, one, one]
+        columns[i] = large
+        with pytest.raises(ConfigError, match=f"^{name} is out of range"):
+            Requantization(*columns)
+    with pytest.raises(ConfigError, match=r"^sums is out of range"):
+        requantize(torch.tensor([[1 << 62]]), Requantization(one, one, one), 8)
+
+
+def test_scales_and_biases_of_half_precision() -> None:
+    """16 bits cannot hold the numbers on the way."""
+    r = from_scales(torch.tensor([0.75, 3.0], dtype=torch.float16), torch.tensor([-7.5, 60000.0], dtype=torch.float16))
+    assert (r.multiplier.double() * torch.exp2(-r.shift.double())).tolist() == [0.75, 3.0]
+    assert r.bias.tolist() == [-8, 60000]
+
+
 def test_factors_are_computed_in_float64() -> None:
     """Next to a half-way case float32 would round to the other side."""
     top = (1 << 8) - 1
@@ -98,9 +132,10 @@ def test_factors_are_computed_in_float64() -> None:
         assert fixed_point.quantize_factors(factors, config).dtype == torch.int64
 
 
-def test_shifts_are_computed_in_float64() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shifts_are_computed_in_float64(dtype: torch.dtype) -> None:
     cfg = BASE.replace(static_shift=True)
-    eta = torch.linspace(-1, 1, 999, dtype=torch.float32) / 3
+    eta = (torch.linspace(-1, 1, 999) / 3).to(dtype)
     table = fixed_point.quantize_shift(eta, cfg)
     largest = float(eta.double().abs().max())
     assert table.base == largest / 2047

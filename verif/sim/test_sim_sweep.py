@@ -95,12 +95,14 @@ def test_second_run_measures_nothing(found: Found, calls: Path, tmp_path: Path) 
 
 
 INTERRUPTED = """
+import signal
 import sys
 from functools import partial
 from pathlib import Path
 import flexnm_tb.sweep.run as running
 from flexnm_gen.cli import run
 from sweep_fakes import counted
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if the tests run in the background of a shell
 running.sweep = partial(running.sweep, measure=partial(counted, calls=Path(sys.argv[1]), pause=0.4))
 sys.exit(run(["sweep", *sys.argv[2:]]))
 """

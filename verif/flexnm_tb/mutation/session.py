@@ -19,6 +19,7 @@ from cocotb_tools.runner import get_runner
 from flexnm_tb.context import MANIFEST_VARIABLE, SEED_VARIABLE
 from flexnm_tb.mutation.design import Design, MutationError
 from flexnm_tb.mutation.mutant import TASK_VARIABLE
+from flexnm_tb.run import BENCHES_ONLY
 from flexnm_tb.verilator import default_cache, verilator_env
 
 _POLL_SECONDS = 0.2
@@ -161,6 +162,7 @@ def _main(file: str) -> None:
                 SEED_VARIABLE: "1",
                 TASK_VARIABLE: file,
                 "COCOTB_LOG_LEVEL": "ERROR",
+                **BENCHES_ONLY,
             },
         )
     Path(f"{file}.xml").unlink(missing_ok=True)
