@@ -21,7 +21,7 @@ from flexnm_tb import stalls
 from flexnm_tb.axi_bench import AxiBench
 from flexnm_tb.axi_watch import Watch
 from flexnm_tb.coverage import functional
-from flexnm_tb.stimuli import random_numbers
+from flexnm_tb.stimuli import edge_tokens, random_numbers
 
 MEMORY_BYTES = 1 << 16
 _ADDRESS_SIGNALS = ("addr", "len", "size", "burst")
@@ -70,11 +70,14 @@ class DecodeJob:
 
 
 def random_job(rng: random.Random, cfg: Config, *, least_blocks: int = 1) -> DecodeJob:
-    """A small job of random shape, N, mode and address."""
+    """A small job of random shape, N, mode and address; some have a token that is an edge case."""
     t = rng.randint(1, cfg.rows)
     k = rng.randint((least_blocks - 1) * cfg.m_group + 1, max(4 * cfg.m_group, least_blocks * cfg.m_group))
     o = rng.randint(1, 3 * cfg.tile_outputs)
     x = random_numbers(rng, (t, min(k, cfg.k_max)), cfg.act_width)
+    if rng.random() < 0.3:
+        edges = edge_tokens(cfg, x.shape[1])
+        x[rng.randrange(t)] = edges[rng.randrange(len(edges))]
     w = random_numbers(rng, (o, x.shape[1]), cfg.weight_width)
     keep = rng.choice([cfg.n_keep, rng.randint(1, cfg.m_group)])
     return DecodeJob(cfg, x, w, keep=keep, dense=rng.random() < 0.25, base=rng.randrange(8) * cfg.row_bytes)

@@ -15,6 +15,8 @@ from flexnm_tb.engine_stimuli import random_pattern
 
 FACTORS = 512
 """Channels that have a factor, more than a token of the benches has."""
+MORE_PATTERNS = 4
+"""Patterns that a stream of a flexible unit goes through after its first one."""
 
 
 def _codec(dut: Any, **stalled: bool) -> CodecBench:
@@ -25,26 +27,38 @@ def _codec(dut: Any, **stalled: bool) -> CodecBench:
     def factors(x: torch.Tensor) -> torch.Tensor | None:
         return None if cfg.score_factor is ScoreFactor.NONE else table[: x.shape[0]]
 
-    pattern = random_pattern(ctx.rng(f"pattern {stalled}"), cfg)
-    if pattern is not None:
-        n, m = pattern
-        dut.pattern.value = cfg.groups.index(m) << bits_for(cfg.m_group + 1) | n
     codec = CodecBench(
         dut,
         ctx,
         lambda x, rng: words.dense_inputs(x, cfg, rng, factors(x)),
-        lambda x: words.compressed_beats(x, cfg, factors(x), pattern),
+        lambda x: words.compressed_beats(x, cfg, factors(x), codec.pattern),
         **stalled,
     )
-    codec.pattern = pattern
+    _choose_pattern(dut, codec, f"pattern {stalled}")
     return codec
+
+
+def _choose_pattern(dut: Any, codec: CodecBench, salt: str) -> None:
+    """Of a flexible unit, which has to be empty."""
+    cfg = codec.cfg
+    codec.pattern = random_pattern(codec.ctx.rng(salt), cfg)
+    if codec.pattern is not None:
+        n, m = codec.pattern
+        dut.pattern.value = cfg.groups.index(m) << bits_for(cfg.m_group + 1) | n
 
 
 @cocotb.test()
 @cocotb.parametrize(idle=[False, True], backpressure=[False, True])
 async def stream(dut: Any, idle: bool, backpressure: bool) -> None:
-    """Tokens of all kinds against the model."""
-    await check_stream(_codec(dut, idle=idle, backpressure=backpressure))
+    """Tokens of all kinds against the model; in a flexible unit, one pattern after the other."""
+    codec = _codec(dut, idle=idle, backpressure=backpressure)
+    await check_stream(codec)
+    for i in range(MORE_PATTERNS if codec.cfg.flexible else 0):
+        codec.expected.clear()
+        codec.sink.clear()
+        _choose_pattern(dut, codec, f"pattern {i} {idle} {backpressure}")
+        codec.send_mixed(10)
+        await codec.finish()
 
 
 @cocotb.test()
@@ -66,7 +80,7 @@ async def boundary(dut: Any) -> None:
     codec = _codec(dut)
     cfg = codec.cfg
     await codec.bench.start()
-    pattern = random_pattern(codec.ctx.rng("pattern {}"), cfg) or (cfg.n_keep, cfg.m_group)
+    pattern = codec.pattern or (cfg.n_keep, cfg.m_group)
     blocks = list(boundary_blocks(codec.rng, *pattern, cfg.act_width))
     # Blocks of a flexible design's smaller patterns are parts of a beat.
     size = 4 * cfg.m_group // pattern[1]
