@@ -78,7 +78,8 @@ class LinearRegisters(RegisterFile):
         cfg = self.cfg
         keep, group = (words["block_pattern"].word_select(k, 6) for k in range(2))
         sizes = [group == size for size in cfg.groups]
-        return (keep != 0) & (keep <= group) & Cat(sizes).any() & (self._kept(keep, sizes) <= cfg.n_keep)
+        # What is kept of M_max channels fits N_max, so N is at most M.
+        return (keep != 0) & Cat(sizes).any() & (self._kept(keep, sizes) <= cfg.n_keep)
 
     def valid_job(self, words: Mapping[str, Any]) -> Value:
         """Sizes from 1 to the largest, modes that do not exclude each other, methods that there is hardware for."""

@@ -26,8 +26,16 @@ FLEXIBLE_FAULTS = [
         "one place too many", "select_flexible.py", "~negative & (many | (low > i))", "~negative & (many | (low >= i))"
     ),
     _unit("carry of a pair of leaves is lost", "select_flexible.py", "strict=True)), []]", "strict=True))]"),
-    _engine("always the most steps", "sequencer.py", "step + 2 == self.steps if self.runtime_steps else ", ""),
+    Fault(
+        "flexible: always the most steps",
+        "sequencer.py",
+        "step + 2 == self.steps if self.runtime_steps else ",
+        "",
+        "mac_array-flexible-n16m32",
+        "test_patterns_at_run_time",
+    ),
     _engine("a step too few", "linear_registers.py", "kept > step * cfg.lanes", "kept > (step + 1) * cfg.lanes"),
     _engine("patterns without room start", "linear_registers.py", " & (self._kept(keep, sizes) <= cfg.n_keep)", ""),
-    _engine("N above M starts", "linear_registers.py", "(keep <= group)", "(keep <= cfg.m_group)"),
+    _engine("N of 0 starts", "linear_registers.py", "(keep != 0) & ", ""),
+    _engine("any M starts", "linear_registers.py", " & Cat(sizes).any()", ""),
 ]

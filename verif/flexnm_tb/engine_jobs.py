@@ -69,7 +69,7 @@ MODES = {
 }
 
 
-def _methods_of(cfg: Config) -> dict[str, bool]:
+def methods_of(cfg: Config) -> dict[str, bool]:
     """Mode flags of the methods that the design has hardware for, all set."""
     there = {name: True for name in ("static_shift", "token_shift", "variance") if getattr(cfg, name)}
     return there | ({"factors": True} if cfg.score_factor is not ScoreFactor.NONE else {})
@@ -77,7 +77,7 @@ def _methods_of(cfg: Config) -> dict[str, bool]:
 
 def modes_of(cfg: Config) -> dict[str, Mode]:
     """``MODES``, and each method that the design has hardware for alone, and all of them together."""
-    there = _methods_of(cfg)
+    there = methods_of(cfg)
     alone = {name: Mode(parameters=name.endswith("shift"), **{name: True}) for name in there}
     if not alone:
         return MODES
@@ -86,17 +86,6 @@ def modes_of(cfg: Config) -> dict[str, Mode]:
         "methods_requantized": Mode(parameters=True, requantize=True, **there),
     }
     return MODES | alone | together
-
-
-def illegal_modes(cfg: Config) -> list[Mode]:
-    """Flags that exclude or need each other, and methods that the design has no hardware for."""
-    modes = [Mode(dense=True, compressed=True), Mode(requantize=True)]
-    for name in ("factors", "static_shift", "token_shift", "variance"):
-        method = Mode(parameters=True, **{name: True})
-        modes += [dataclasses.replace(method, **{other: True}) for other in ("dense", "compressed")]
-        modes += [Mode(**{name: True})] if name.endswith("shift") else []
-        modes += [] if name in _methods_of(cfg) else [method]
-    return modes
 
 
 @dataclass(frozen=True)

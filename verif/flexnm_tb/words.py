@@ -90,9 +90,11 @@ def dense_beats(x: torch.Tensor, cfg: Config) -> list[dict[str, Any]]:
     return beats
 
 
-def array_acts(x: torch.Tensor, cfg: Config, *, dense: bool = False) -> list[dict[str, Any]]:
-    """Beats of a token group (rows, K) for the array, sparse or in dense mode."""
-    tokens = [dense_beats(row, cfg) if dense else compressed_beats(row, cfg) for row in x]
+def array_acts(
+    x: torch.Tensor, cfg: Config, *, dense: bool = False, pattern: tuple[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """Beats of a token group (rows, K) for the array, sparse or in dense mode; pattern: as in ``compressed_beats``."""
+    tokens = [dense_beats(row, cfg) if dense else compressed_beats(row, cfg, pattern=pattern) for row in x]
     return [
         {
             "blocks": [beat["block"] for beat in beats],

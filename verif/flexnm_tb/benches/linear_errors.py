@@ -11,8 +11,9 @@ from cocotb.triggers import RisingEdge
 from flexnm_rtl.registers import BY_NAME
 
 from flexnm_tb.engine_bench import EngineBench
-from flexnm_tb.engine_jobs import Job, Mode, illegal_modes, modes_of
+from flexnm_tb.engine_jobs import Job, Mode, modes_of
 from flexnm_tb.engine_stimuli import random_job, random_shape
+from flexnm_tb.illegal_jobs import illegal_modes, illegal_patterns
 
 MOST_CYCLES = 200
 
@@ -102,6 +103,7 @@ async def refused(dut: Any) -> None:
         {"channels": 1 << 20 | 1} if cfg.k_max < 1 << 20 else {"channels": 0},
         {"outputs": 0},
         *({"mode": mode.word} for mode in illegal_modes(cfg)),
+        *({"mode": 0, "block_pattern": word} for word in illegal_patterns(cfg)),
     ]
     for before in (set(), {"done"}):
         engine.send(good)

@@ -6,7 +6,9 @@ from typing import Any
 
 import cocotb
 import torch
+from flexnm_model.compress import pattern_config
 from flexnm_model.matmul import dense_matmul, sparse_matmul
+from flexnm_rtl.config import ceil_div
 
 from flexnm_tb import context, stalls, words
 from flexnm_tb.coverage import functional
@@ -23,8 +25,10 @@ class ArrayBench:
         self.cfg = ctx.cfg
         self.rng = ctx.rng(f"data {idle} {backpressure}")
         self.stalled = [name for name, paused in (("idle", idle), ("backpressure", backpressure)) if paused]
+        self.dut, self.steps = dut, ctx.cfg.steps
+        self.pattern: tuple[int, int] | None = None
         if ctx.cfg.flexible:
-            dut.steps.value = ctx.cfg.steps
+            dut.steps.value = self.steps
         self.layouts = {name: ctx.layout(name) for name in ("acts", "weights", "results")}
         self.acts = Source(dut, "acts", self.layouts["acts"]["width"], stalls.choose(idle, ctx.rng("a")), 1)
         self.weights = Source(dut, "weights", self.layouts["weights"]["width"], stalls.choose(idle, ctx.rng("w")), 2)
@@ -32,12 +36,19 @@ class ArrayBench:
         self.bench = Bench(dut, [self.acts, self.weights, self.results])
         self.expected: list[int] = []
 
+    def choose(self, n: int, m: int) -> None:
+        """Take another pattern, in a flexible array that is idle, with no more steps than its values need."""
+        self.pattern = (n, m)
+        self.steps = ceil_div(self.cfg.kept(n, m), self.cfg.lanes)
+        self.dut.steps.value = self.steps
+
     def send(self, x: torch.Tensor, w: torch.Tensor, *, dense: bool = False) -> None:
         """Queue a token group x (rows, K) with its weight tile w (cols, K) and the sums expected."""
         functional.begin(self.ctx, self.stalled, x, kind="dense" if dense else "")
-        self.acts.queue.extend(pack(self.layouts["acts"], b) for b in words.array_acts(x, self.cfg, dense=dense))
+        beats = words.array_acts(x, self.cfg, dense=dense, pattern=self.pattern)
+        self.acts.queue.extend(pack(self.layouts["acts"], beat) for beat in beats)
         self.weights.queue.extend(words.weight_beats(w, self.cfg))
-        sums = (dense_matmul if dense else sparse_matmul)(x, w, self.cfg)
+        sums = (dense_matmul if dense else sparse_matmul)(x, w, pattern_config(self.cfg, self.pattern))
         self.expected.extend(pack(self.layouts["results"], b) for b in words.result_beats(sums, self.cfg))
 
     def send_random(self, k: int, *, dense: bool = False) -> None:
@@ -45,6 +56,11 @@ class ArrayBench:
         x = random_numbers(self.rng, (self.cfg.rows, k), self.cfg.act_width)
         w = random_numbers(self.rng, (self.cfg.cols, k), self.cfg.weight_width)
         self.send(x, w, dense=dense)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of a group that takes longer than its results take to leave."""
+        return ceil_div(2 * (self.cfg.rows + 8), self.steps)
 
     async def finish(self) -> None:
         """Run until all is answered, and compare."""
@@ -78,17 +94,29 @@ async def stream(dut: Any, idle: bool, backpressure: bool) -> None:
 
 @cocotb.test()
 async def throughput(dut: Any) -> None:
-    """No bubble between beats or groups: cycles equal beats times steps, and the stated latency."""
+    """No bubble between beats or groups: cycles equal beats times steps, and the stated latency.
+
+    In a flexible array, with the steps of every pattern.
+    """
     array = ArrayBench(dut)
     cfg = array.cfg
     await array.bench.start()
-    blocks = -(-2 * (cfg.rows + 8) // cfg.steps)
-    for _ in range(6):
-        array.send_random(blocks * cfg.m_group)
+    await _check_throughput(array)
+    assert array.results.cycles[0] - array.acts.taken[array.blocks - 1] == array.ctx.latency
+    for m in cfg.groups if cfg.flexible else ():
+        for n in {1, max(1, cfg.n_keep * m // cfg.m_group)}:
+            if cfg.kept(n, m) <= cfg.n_keep:
+                array.choose(n, m)
+                await _check_throughput(array)
+
+
+async def _check_throughput(array: ArrayBench) -> None:
+    first, groups = len(array.acts.taken), 6
+    for _ in range(groups):
+        array.send_random(array.blocks * array.cfg.m_group)
     await array.finish()
-    taken = array.acts.taken
-    assert taken == list(range(taken[0], taken[0] + 6 * blocks * cfg.steps, cfg.steps))
-    assert array.results.cycles[0] - taken[blocks - 1] == array.ctx.latency
+    taken = array.acts.taken[first:]
+    assert taken == list(range(taken[0], taken[0] + groups * array.blocks * array.steps, array.steps)), array.pattern
 
 
 @cocotb.test()

@@ -16,11 +16,12 @@ from flexnm_rtl.registers import BY_NAME
 from flexnm_tb.cosim.disturbance import Access, Disturbance
 from flexnm_tb.cosim.engine import SimulatedEngine, Traffic
 from flexnm_tb.engine_cycles import array_blocks, ideal_cycles
-from flexnm_tb.engine_jobs import Job, Mode, illegal_modes, modes_of
+from flexnm_tb.engine_jobs import Job, Mode, modes_of
 from flexnm_tb.engine_stimuli import random_job
 from flexnm_tb.fuzz.case import KINDS, SHARES, Step, check
 from flexnm_tb.fuzz.packets import Traffics, spoil
 from flexnm_tb.fuzz.runner import PATIENCE, Runner
+from flexnm_tb.illegal_jobs import illegal_modes
 
 MOST_CYCLES = 250
 """Ideal cycles of a job at most, or it is made smaller."""
