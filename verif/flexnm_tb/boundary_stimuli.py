@@ -25,7 +25,7 @@ def boundary_blocks(rng: random.Random, n: int, m: int, width: int) -> Iterator[
     for i in range(m):
         for j in range(i + 1, m):
             if n < m:
-                bits = range(width - 1) if m <= _ALL_BITS else [rng.randrange(width - 1)]
+                bits = range(width) if m <= _ALL_BITS else [rng.randrange(width)]
                 for bit in bits:
                     yield _decided(rng, n, m, width, (i, j), 1 << bit)
                     yield _decided(rng, n, m, width, (j, i), 1 << bit)
@@ -40,7 +40,8 @@ def boundary_blocks(rng: random.Random, n: int, m: int, width: int) -> Iterator[
 
 def _decided(rng: random.Random, n: int, m: int, width: int, pair: tuple[int, int], bit: int) -> torch.Tensor:
     """Only one of the two is kept: the first of them, or the lower channel where ``bit`` is 0."""
-    low = rng.randrange(1 << (width - 1)) & ~bit
+    # The highest bit is that of the most negative number alone.
+    low = 0 if bit == 1 << (width - 1) else rng.randrange(1 << (width - 1)) & ~bit
     high = low | bit
     larger = rng.sample([channel for channel in range(m) if channel not in pair], n - 1)
     fixed = dict.fromkeys(larger, rng.choice([high, (1 << (width - 1)) - 1, 1 << (width - 1)]))

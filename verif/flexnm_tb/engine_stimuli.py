@@ -63,11 +63,12 @@ def random_job(
     shape: tuple[int, int, int],
     constants: tuple[int, int] | None = None,
     pattern: tuple[int, int] | None = None,
+    activations: torch.Tensor | None = None,
 ) -> Job:
     """A job of this shape. Whatever only fills up the last block, group or tile is garbage in its packets.
 
     constants: all activations and all weights have these values. pattern: of a job of a flexible engine, by chance when
-    left out.
+    left out. activations: (T, K), by chance when left out.
     """
     pattern = None if mode.dense else pattern or random_pattern(rng, cfg)
     pruned = pattern_config(cfg, pattern)
@@ -83,6 +84,8 @@ def random_job(
     real_x, real_w = x[:tokens, :channels], w[:outputs, :channels]
     if constants is not None:
         real_x[:], real_w[:] = constants
+    if activations is not None:
+        real_x[:] = activations
     row_sums = random_numbers(rng, (outputs,), cfg.row_sum_width).to(torch.int64)
     table, exponents = random_table(rng, cfg, channels), random_numbers(rng, (tokens,), 5).to(torch.int64) & 15
     if mode.factors and mode.variance and rng.random() < 0.3:

@@ -87,7 +87,7 @@ CONFIGS = {
     "n4m4": Config(n_keep=4, m_group=4, rows=2, cols=2, lanes=2, k_max=22, t_max=6),
 }
 ICARUS = ("n2m4", "n3m5-methods")
-TESTS = 23
+TESTS = 24
 MODULES = ",".join(f"flexnm_tb.benches.{name}" for name in ("linear", "linear_errors", "linear_registers"))
 
 

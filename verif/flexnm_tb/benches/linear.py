@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
+import torch
 
+from flexnm_tb.boundary_stimuli import boundary_blocks
 from flexnm_tb.engine_bench import EngineBench
 from flexnm_tb.engine_cycles import unstalled_cycles
 from flexnm_tb.engine_jobs import MODES, modes_of
-from flexnm_tb.engine_stimuli import random_job, random_shape
+from flexnm_tb.engine_stimuli import random_job, random_pattern, random_shape
 from flexnm_tb.requantization_stimuli import with_scales
 
 MOST_CYCLES = 400
+BOUNDARY_JOBS = 4
 
 
 @cocotb.test()
@@ -71,6 +74,24 @@ async def counters(dut: Any) -> None:
         )
         assert counted["cycles"] == stated, f"{job.shape}, {mode}: {counted}, {stated} cycles are stated"
         assert not counted["wait_results"]
+    await engine.quiet()
+
+
+@cocotb.test()
+async def boundary(dut: Any) -> None:
+    """Blocks in which one comparison decides: all of a small pattern, some of a large one."""
+    engine = EngineBench(dut, "boundary")
+    rng, cfg = engine.rng, engine.cfg
+    await engine.start()
+    pattern = random_pattern(rng, cfg)
+    blocks = list(boundary_blocks(rng, *(pattern or (cfg.n_keep, cfg.m_group)), cfg.act_width))
+    rng.shuffle(blocks)
+    per_token = min(len(blocks), cfg.k_max // cfg.m_group)
+    channels = per_token * cfg.m_group
+    tokens = torch.cat(blocks[: len(blocks) // per_token * per_token]).view(-1, channels)
+    for group in torch.split(tokens, cfg.tokens_max)[:BOUNDARY_JOBS]:
+        shape = (len(group), channels, 2 * cfg.cols)
+        await engine.run(random_job(rng, cfg, MODES["sparse"], shape, pattern=pattern, activations=group))
     await engine.quiet()
 
 
