@@ -27,8 +27,8 @@ from flexnm_tb.mutation.model_change import Change, Reason, Reasons, change, fun
 from flexnm_tb.mutation.report import LEAST
 
 CORE = ("select", "compress", "metadata", "matmul", "requantize", "fixed_point")
-TESTS = ("select", "prune", "matmul", "formats", "requantize", "fixed_point", "flexible", "edges", "driver")
-TESTS += ("driver_methods",)
+_DRIVERS = ("driver", "driver_methods")
+TESTS = ("select", "prune", "matmul", "formats", "requantize", "fixed_point", "flexible", "edges", *_DRIVERS)
 EXPLAINED = Path(__file__).with_name("explained_model.toml")
 _ROOT = Path(__file__).resolve().parents[3]
 _WORK = Path("build/mutation-model")
