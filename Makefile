@@ -279,12 +279,14 @@ distclean: clean ## Remove .venv and .cache as well
 # What Debian has to provide: a compiler and ccache for Verilator's output, Icarus, and the shared libpython that
 # cocotb loads into the simulator. Python's venv module comes first, for .venv itself.
 TOOLS := g++ ccache iverilog libpython
+# Standard cells, where LIBERTY names none.
+CELLS := $(if $(filter LIBERTY,$(given)),,osu018)
 # For `make synth`: OpenSTA, and a library of standard cells where LIBERTY names none. Power needs a simulation.
-SYNTH_TOOLS := $(if $(filter asic,$(call raw,TARGET)),$(TOOLS) sta $(if $(filter LIBERTY,$(given)),,osu018))
+SYNTH_TOOLS := $(if $(filter asic,$(call raw,TARGET)),$(TOOLS) sta $(CELLS))
 # For `make sweep`: area and timing only.
-SWEEP_TOOLS := $(if $(findstring asic,$(or $(call raw,TARGETS),asic)),sta $(if $(filter LIBERTY,$(given)),,osu018))
+SWEEP_TOOLS := $(if $(findstring asic,$(or $(call raw,TARGETS),asic)),sta $(CELLS))
 # For `make gates`: a simulation, and a library.
-GATES_TOOLS := $(TOOLS) $(if $(findstring asic,$(or $(call raw,TARGETS),asic)),$(if $(filter LIBERTY,$(given)),,osu018))
+GATES_TOOLS := $(TOOLS) $(if $(findstring asic,$(or $(call raw,TARGETS),asic)),$(CELLS))
 # For `make test`: a browser opens the page of a sweep, and OpenSTA times small units.
 TEST_TOOLS := $(TOOLS) chromium chromedriver sta osu018
 

@@ -82,6 +82,11 @@ class Mapped:
         return sum(part.uses * part.sequential_area for part in self.parts.values())
 
     @property
+    def kinds(self) -> set[str]:
+        """Cells of the library that occur, by name."""
+        return {kind for part in self.parts.values() for kind in part.cells} - self.parts.keys()
+
+    @property
     def cells(self) -> int:
         """Number of cells."""
         return sum(part.uses * sum(part.cells.values()) for part in self.parts.values())

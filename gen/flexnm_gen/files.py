@@ -7,6 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from flexnm_rtl.config import ConfigError
+
+
+def check_folder(out: str | Path, content: str) -> None:
+    """Raise ConfigError when ``out``, where ``content`` is to go, is there and no folder."""
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ConfigError(f"{out} is a file: name a folder for the {content}")
+
 
 def write_files(folder: Path, contents: Mapping[str, str]) -> list[Path]:
     """Write the named texts into ``folder`` (made when missing); returns the files that changed.

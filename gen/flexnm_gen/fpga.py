@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -120,7 +121,7 @@ def fpga_behaviour(source: str, top: str, target: str, *, device: str | None = N
     chosen = family.device(device)[1] if family.devices else None
     with tempfile.TemporaryDirectory(prefix="flexnm-") as name:
         folder = Path(name)
-        (folder / "models.v").write_text(_MODELS.read_text(encoding="utf-8"), encoding="utf-8")
+        shutil.copyfile(_MODELS, folder / "models.v")
         _synthesise(source, top, family, chosen, folder, harness=False, behaviour=_behaviour(family))
         return (folder / "behaviour.v").read_text(encoding="utf-8")
 

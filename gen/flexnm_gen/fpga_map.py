@@ -71,7 +71,7 @@ def _map(given: dict[str, Any]) -> dict[str, Any]:
         found["harness"] = _cells(_module(design, HARNESS), without=unit)
         _module(design, unit).set_bool_attribute(ys.IdString("\\keep_hierarchy"), False)
         _run(design, "flatten -noscopeinfo", "opt_clean", given["pads"], "write_json netlist.json")
-    if given.get("behaviour"):
+    if given["behaviour"]:
         _run(design, "delete =A:blackbox =A:whitebox", *given["behaviour"])
         _run(design, f"hierarchy -check -purge_lib -top {unit}", "proc")
         _run(design, "flatten -wb -noscopeinfo", "opt_clean", "check -assert", "write_verilog -noattr behaviour.v")

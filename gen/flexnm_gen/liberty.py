@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gzip
 import re
+import shlex
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +79,14 @@ class Library:
     def _by_area(self, kind: str) -> list[Cell]:
         """The cells of a kind, smallest first."""
         return sorted((cell for cell in self.cells.values() if cell.kind == kind), key=lambda c: (c.area, c.name))
+
+
+def split_files(text: str) -> list[Path]:
+    """Files of a setting ``LIBERTY``, separated by blanks, quoted as in a shell. Raises ConfigError."""
+    try:
+        return [Path(name) for name in shlex.split(text)]
+    except ValueError as error:
+        raise ConfigError(f"LIBERTY={text} cannot be split into files: {error}") from None
 
 
 def read_liberty(paths: Sequence[Path]) -> Library:

@@ -110,7 +110,7 @@ def prepare(
     if target == ASIC:
         if device is not None:
             raise ConfigError("DEVICE is for FPGA targets: leave it out, and name a library with LIBERTY")
-        files = tuple(liberty) or (default_library(),)
+        files = tuple(liberty) or (_default_library(),)
         read_liberty(files)
     else:
         _check_fpga(target, liberty, device, route)
@@ -203,8 +203,8 @@ def _check_fpga(target: str, liberty: Sequence[Path], device: str | None, route:
         raise ConfigError(f"TARGET={target} needs the Python package {family.package}: install flexnm[synth]")
 
 
-def default_library() -> Path:
-    """The library taken where none is named. Raises ConfigError where it is not installed."""
+def _default_library() -> Path:
+    """Raises ConfigError where it is not installed."""
     folders = (os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")
     for path in (Path(folder, DEFAULT_LIBRARY) for folder in folders if folder):
         if path.is_file():

@@ -156,6 +156,10 @@ class Sizes:
         """Block sizes that a flexible unit switches between, ascending; otherwise M alone."""
         return tuple(m for m in FLEXIBLE_GROUPS if m <= self.m_group) if self.flexible else (self.m_group,)
 
+    def most_kept(self, m: int) -> int:
+        """Largest N that a flexible unit has room for in blocks of ``m`` of its ``m_group`` channels; 0: none."""
+        return self.n_keep * m // self.m_group
+
     def kept(self, n: int, m: int) -> int:
         """Values that a flexible unit keeps of its ``m_group`` channels in n:m."""
         return self.m_group // m * n

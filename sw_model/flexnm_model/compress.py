@@ -39,7 +39,7 @@ def pattern_config(cfg: Config, pattern: tuple[int, int] | None) -> Config:
         return cfg
     if m not in cfg.groups:
         raise ConfigError(f"pattern {n}:{m} does not fit the unit: choose M = {', '.join(map(str, cfg.groups))}")
-    most = cfg.n_keep * m // cfg.m_group
+    most = cfg.most_kept(m)
     if not 1 <= n <= most:
         raise ConfigError(f"pattern {n}:{m} does not fit the unit: choose N from 1 to {most} for M={m}")
     return cfg.replace(flexible=False, n_keep=n, m_group=m, lanes=1, acts_per_beat=0, weights_per_beat=0, t_max=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from flexnm_gen.files import check_folder
 from flexnm_rtl.config import Config, ConfigError
 from rich.console import Console
 from rich.table import Table
@@ -54,8 +55,7 @@ def decode(
 
     asked = None if pattern is None else parse_pattern(pattern)
     cfg = config_of(preset_name, asked, lanes=None, k_max=k_max, bus_width=bus_width, tile_beats=tile_beats)
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the report")
+    check_folder(out, "report")
     from flexnm_model.driver import DeviceError
 
     from flexnm_tb import decode_report, decode_run

@@ -40,7 +40,7 @@ def random_pattern(rng: random.Random, cfg: Config) -> tuple[int, int] | None:
     if not cfg.flexible:
         return None
     m = rng.choice(cfg.groups)
-    most = cfg.n_keep * m // cfg.m_group
+    most = cfg.most_kept(m)
     return (rng.choice([1, most, rng.randint(1, most)]), m) if most else (cfg.n_keep, cfg.m_group)
 
 

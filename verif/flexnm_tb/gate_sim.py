@@ -61,7 +61,7 @@ def simulate_gates(
     odd = sorted(name for name in ports.keys() - {"clk", "rst"} if name.rpartition("__")[0] not in ways)
     if odd:
         raise ConfigError(f"{mapped.top} cannot be simulated as gates: {odd[0]} is no stream")
-    cells = {kind for part in mapped.parts.values() for kind in part.cells} - mapped.parts.keys()
+    cells = mapped.kinds
     texts = {
         "rtl.v": to_verilog(component, f"{mapped.top}_rtl"),
         "gates.v": mapped.behaviour,

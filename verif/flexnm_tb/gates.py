@@ -10,7 +10,7 @@ from flexnm_gen.cell_models import cell_models
 from flexnm_gen.fpga import fpga_behaviour
 from flexnm_gen.fpga_targets import FPGA_TARGETS
 from flexnm_gen.synth import ASIC, Job
-from flexnm_rtl.config import Config, ConfigError
+from flexnm_rtl.config import Config
 from flexnm_rtl.presets import DEFAULT_PRESET, preset
 
 from flexnm_tb.mutation.components import COMPONENTS, Component
@@ -60,8 +60,7 @@ def netlist(job: Job) -> Netlist:
     if job.target != ASIC:
         return Netlist(job.target, fpga_behaviour(job.source, job.module, job.target, device=job.device))
     mapped = map_area(job.source, job.module, job.liberty, clock_ps=job.clock_ps)
-    cells = {kind for part in mapped.parts.values() for kind in part.cells} - mapped.parts.keys()
-    return Netlist(ASIC, mapped.behaviour + cell_models(cells, job.liberty))
+    return Netlist(ASIC, mapped.behaviour + cell_models(mapped.kinds, job.liberty))
 
 
 def run(component: Component, job: Job) -> Outcome:
@@ -80,12 +79,3 @@ def run(component: Component, job: Job) -> Outcome:
     except BenchError as error:
         failure = str(error)
     return Outcome(component.name, job.target, tests, time.monotonic() - start, failure)
-
-
-def chosen(names: str, known: tuple[str, ...], setting: str) -> list[str]:
-    """Names of a list with commas, all of ``known`` for an empty one. Raises ConfigError for another name."""
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in known:
-            raise ConfigError(f"{setting}={name} is unknown: choose from {', '.join(known)}")
-    return [name for name in known if not wanted or name in wanted]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from flexnm_gen.files import write_files
+from flexnm_gen.files import check_folder, write_files
+from flexnm_gen.liberty import split_files
 from flexnm_gen.synth import ASIC, prepare
 from flexnm_model.cache import cache_dir, digest
 from flexnm_model.commands import progress_bar
@@ -16,9 +16,9 @@ from flexnm_rtl.config import ConfigError
 from rich.console import Console
 from rich.table import Table
 
-from flexnm_tb.gates import DESIGNS, TARGETS, Outcome, benches, chosen, run
+from flexnm_tb.gates import DESIGNS, TARGETS, Outcome, benches, run
 from flexnm_tb.mutation.code import Benches
-from flexnm_tb.mutation.components import Component
+from flexnm_tb.mutation.components import Component, chosen_names
 from flexnm_tb.verilator import VerilatorError
 
 TARGET_LIST = f"ecp5,{ASIC}"
@@ -35,10 +35,9 @@ def gates(only: str, targets: str, liberty: str, fresh: bool, out: str) -> int:
 
     Writes OUT/gates.json. If interrupted, run it again: finished netlists are kept. Exit status 1 when a test fails.
     """
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the report")
-    names, wanted = chosen(only, tuple(DESIGNS), "ONLY"), chosen(targets, TARGETS, "TARGETS")
-    files = [Path(name) for name in shlex.split(liberty)]
+    check_folder(out, "report")
+    names, wanted = chosen_names(only, DESIGNS, "ONLY"), chosen_names(targets, TARGETS, "TARGETS")
+    files = split_files(liberty)
     if files and ASIC not in wanted:
         raise ConfigError(f"LIBERTY is for the target {ASIC}: leave it out for an FPGA")
     found = []

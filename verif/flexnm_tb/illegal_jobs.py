@@ -26,6 +26,6 @@ def illegal_patterns(cfg: Config) -> list[int]:
     if not cfg.flexible:
         return []
     none = [(0, m) for m in cfg.groups]
-    many = [(cfg.n_keep * m // cfg.m_group + 1, m) for m in cfg.groups]
+    many = [(cfg.most_kept(m) + 1, m) for m in cfg.groups]
     other = [(1, m) for m in (0, 1, 3, 5, 33, 63) if m not in cfg.groups]
     return [BY_NAME["block_pattern"].encode(keep=n, group=m) for n, m in [*none, *many, (63, cfg.m_group), *other]]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from flexnm_gen.files import check_folder
 from flexnm_gen.options import make_config
 from flexnm_rtl.config import Config, ConfigError
 from flexnm_rtl.presets import preset
@@ -77,8 +78,7 @@ def llm(
     chosen = None if layers == "all" else [name.strip() for name in layers.split(",") if name.strip()]
     if chosen == []:
         raise ConfigError("no layer is named: write LAYERS=all, or names like layers.15.mlp.down_proj")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the report")
+    check_folder(out, "report")
     from flexnm_model.driver import DeviceError
 
     from flexnm_tb import llm_report, llm_run

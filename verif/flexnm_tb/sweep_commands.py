@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
-from flexnm_gen.files import write_files
+from flexnm_gen.files import check_folder, write_files
+from flexnm_gen.liberty import split_files
 from flexnm_gen.synth import CLOCK_PS
 from flexnm_rtl.config import ConfigError
 
@@ -53,12 +53,13 @@ def sweep(
     if not clock > 0:
         raise ConfigError(f"CLOCK={clock:g} is out of range: give a clock rate in MHz")
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the results")
+    check_folder(out, "results")
     grid = Axes.parse(**axes)
     perplexities = read_perplexities(Path(perplexity) if perplexity else DEFAULT)
     points = grid.points()
-    settings = Settings(_files(liberty), 1e6 / clock)
+    # Absolute: workers have working directories of their own.
+    liberties = tuple(path.absolute() for path in split_files(liberty))
+    settings = Settings(liberties, 1e6 / clock)
     found = environments(grid.targets, settings)
     with Store(folder / DATABASE) as store:
         outcome = run(points, found, settings, store, jobs=jobs or -1, dask=dask)
@@ -74,11 +75,3 @@ def sweep(
         more = f"; {len(outcome.failed) - NAMED} more" if len(outcome.failed) > NAMED else ""
         click.echo(f"flexnm: error: {len(outcome.failed)} points failed: {'; '.join(named)}{more}", err=True)
     return 1 if outcome.failed else 0
-
-
-def _files(liberty: str) -> tuple[Path, ...]:
-    """Absolute: workers have working directories of their own."""
-    try:
-        return tuple(Path(name).absolute() for name in shlex.split(liberty))
-    except ValueError as error:
-        raise ConfigError(f"LIBERTY={liberty} cannot be split into files: {error}") from None

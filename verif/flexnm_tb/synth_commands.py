@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ import click
 from flexnm_gen import synth as measuring
 from flexnm_gen.asic import Mapped
 from flexnm_gen.asic_best import Effort
-from flexnm_gen.files import write_files
+from flexnm_gen.files import check_folder, write_files
+from flexnm_gen.liberty import split_files
 from flexnm_gen.options import config_options, make_config
 from flexnm_gen.synth import ASIC, CLOCK_PS, TARGETS, Job
 from flexnm_gen.tops import ALL, TOPS, UNITS, chosen_tops
@@ -87,13 +87,12 @@ def synth(
     """
     if target is None:
         raise ConfigError(f"TARGET is missing: choose one of {', '.join(TARGETS)}")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the results")
+    check_folder(out, "results")
     if not clock > 0:
         raise ConfigError(f"CLOCK={clock:g} is out of range: give a clock rate in MHz")
     cfg = make_config(**settings)
     options: dict[str, Any] = {
-        "liberty": _files(liberty),
+        "liberty": split_files(liberty),
         "clock_ps": 1e6 / clock,
         "device": device,
         "seed": seed,
@@ -115,13 +114,6 @@ def synth(
 
 def _file(record: dict[str, Any]) -> str:
     return f"{record['module']}.{record['target']}.json"
-
-
-def _files(liberty: str) -> list[Path]:
-    try:
-        return [Path(name) for name in shlex.split(liberty)]
-    except ValueError as error:
-        raise ConfigError(f"LIBERTY={liberty} cannot be split into files: {error}") from None
 
 
 def _record(job: Job, power: bool, fresh: bool, step: Callable[[str], object]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def test_what_passed_is_kept(tmp_path: Path, cache: Path, monkeypatch: pytest.Mo
     [
         (["--only", "linear"], "ONLY=linear is unknown: choose from compressor, decompressor, flexible, array, engine"),
         (["--targets", "xc7"], "TARGETS=xc7 is unknown: choose from ecp5, ice40, asic"),
+        (["--liberty", "'a.lib"], "LIBERTY='a.lib cannot be split into files: No closing quotation"),
         (["--targets", "ecp5", "--liberty", "a.lib"], "LIBERTY is for the target asic: leave it out for an FPGA"),
     ],
 )

@@ -104,10 +104,10 @@ async def throughput(dut: Any) -> None:
     await _check_throughput(array)
     assert array.results.cycles[0] - array.acts.taken[array.blocks - 1] == array.ctx.latency
     for m in cfg.groups if cfg.flexible else ():
-        for n in {1, max(1, cfg.n_keep * m // cfg.m_group)}:
-            if cfg.kept(n, m) <= cfg.n_keep:
-                array.choose(n, m)
-                await _check_throughput(array)
+        most = cfg.most_kept(m)
+        for n in {1, most} if most else ():
+            array.choose(n, m)
+            await _check_throughput(array)
 
 
 async def _check_throughput(array: ArrayBench) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flexnm_gen.files import write_files
+from flexnm_gen.files import check_folder, write_files
 from flexnm_model.commands import progress_bar
 from flexnm_rtl.config import ConfigError
 
@@ -35,8 +35,7 @@ def coverage(only: str, waivers: str, python_file: str | None, seeds: int | None
     Writes OUT/index.html and OUT/coverage.json. If interrupted, run it again: finished benches are kept. Exit status 1
     when fewer than 98 % of a design's lines and branches are covered.
     """
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the page")
+    check_folder(out, "page")
     python = None if python_file is None else _read(Path(python_file))
     known = read_waivers(Path(waivers))
     targets = chosen(only)

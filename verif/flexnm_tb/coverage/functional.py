@@ -55,10 +55,7 @@ def patterns(top: str, cfg: Config) -> list[str]:
         return [DENSE]
     if top == "decode":
         return [own, f"other:{cfg.m_group}", DENSE]
-    if cfg.flexible:
-        fixed = [_label(cfg, n, m) for m in cfg.groups for n in range(1, cfg.n_keep * m // cfg.m_group + 1)]
-    else:
-        fixed = [own]
+    fixed = [_label(cfg, n, m) for m in cfg.groups for n in range(1, cfg.most_kept(m) + 1)] if cfg.flexible else [own]
     if top == "linear":
         methods = cfg.score_factor is not ScoreFactor.NONE or cfg.static_shift or cfg.token_shift or cfg.variance
         kinds = [COMPRESSED, METHODS] if methods else [COMPRESSED]
@@ -81,7 +78,7 @@ def ignored(top: str, cfg: Config) -> dict[tuple[str, str], str]:
 
 
 def _label(cfg: Config, n: int, m: int) -> str:
-    most = cfg.n_keep * m // cfg.m_group
+    most = cfg.most_kept(m)
     return f"{n}:{m}" if n in (1, most) else f"other:{m}"
 
 

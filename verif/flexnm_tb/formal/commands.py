@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import click
-from flexnm_gen.files import write_files
+from flexnm_gen.files import check_folder, write_files
 from flexnm_rtl.config import ConfigError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -37,8 +37,7 @@ def formal(only: str | None, jobs: int | None, timeout: int, fresh: bool, out: s
     for name, value in (("JOBS", jobs), ("TIMEOUT", timeout)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value} is out of range: it must be at least 1")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the results")
+    check_folder(out, "results")
     runner = Runner(Path(out), timeout=timeout, fresh=fresh)
     outcomes = _run(runner, chosen_proofs(only), jobs or len(os.sched_getaffinity(0)))
     write_files(Path(out), {"report.json": report(outcomes, runner.versions)})

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from flexnm_gen.files import check_folder
 from flexnm_rtl.config import ConfigError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -34,19 +35,13 @@ def fuzz(jobs: int, seed: int, configs: str | None, replay: str | None, fresh: b
         raise ConfigError(f"JOBS={jobs} is out of range: it must be at least 1")
     if seed < 0:
         raise ConfigError(f"SEED={seed} is out of range: it must be 0 or more")
-    folder_for(out)
+    check_folder(out, "report")
     try:
         if replay is not None:
             return _replay(Path(replay))
         return _campaign(jobs, seed, configs, fresh, Path(out))
     except VerilatorError as error:
         raise ConfigError(str(error)) from None
-
-
-def folder_for(out: str) -> None:
-    """Raises ConfigError when ``out`` is no folder."""
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the report")
 
 
 def _replay(file: Path) -> int:
@@ -106,7 +101,7 @@ def soak(minutes: float, seed: int, job: int | None, fresh: bool, out: str) -> i
         raise ConfigError(f"SEED={seed} is out of range: it must be 0 or more")
     if job is not None and job < 0:
         raise ConfigError(f"job {job} is out of range: it must be 0 or more")
-    folder_for(out)
+    check_folder(out, "report")
     from flexnm_tb.fuzz import soak as soaking
 
     try:

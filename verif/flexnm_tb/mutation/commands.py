@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import click
-from flexnm_gen.files import write_files
+from flexnm_gen.files import check_folder, write_files
 from flexnm_model.commands import progress_bar
 from flexnm_rtl.config import ConfigError
 
@@ -34,8 +34,7 @@ def mutate(only: str, count: int | None, seed: int, jobs: int, fresh: bool, out:
     for name, value in (("COUNT", count), ("JOBS", jobs)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value} is out of range: it must be a whole number from 1")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ConfigError(f"{out} is a file: name a folder for the report")
+    check_folder(out, "report")
     explained = read_explained()
     try:
         results = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from flexnm_rtl.config import Config, ConfigError, Metadata
@@ -53,8 +54,16 @@ COMPONENTS = {
 
 def chosen(names: str) -> list[Component]:
     """The components named, separated by commas; all of them for an empty text. Raises ConfigError for another name."""
+    return [COMPONENTS[name] for name in chosen_names(names, COMPONENTS, "ONLY", "is no component")]
+
+
+def chosen_names(names: str, known: Collection[str], setting: str, problem: str = "is unknown") -> list[str]:
+    """Names of a list with commas, in the order of ``known``; all of it for an empty text.
+
+    Raises ConfigError for another name: ``setting`` has it, and ``problem`` is what is wrong with it.
+    """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
-        if name not in COMPONENTS:
-            raise ConfigError(f"ONLY={name} is no component: choose from {', '.join(COMPONENTS)}")
-    return [component for component in COMPONENTS.values() if not wanted or component.name in wanted]
+        if name not in known:
+            raise ConfigError(f"{setting}={name} {problem}: choose from {', '.join(known)}")
+    return [name for name in known if not wanted or name in wanted]

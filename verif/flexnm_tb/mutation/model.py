@@ -8,7 +8,6 @@ its function has changed since; the others are, when a test has changed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import flexnm_model
+from flexnm_model.cache import digest
 from flexnm_rtl.config import ConfigError
 from mutmut.stats import status_by_exit_code
 from rich.console import Console
@@ -27,8 +27,18 @@ from flexnm_tb.mutation.model_change import Change, Reason, Reasons, change, fun
 from flexnm_tb.mutation.report import LEAST
 
 CORE = ("select", "compress", "metadata", "matmul", "requantize", "fixed_point")
-_DRIVERS = ("driver", "driver_methods")
-TESTS = ("select", "prune", "matmul", "formats", "requantize", "fixed_point", "flexible", "edges", *_DRIVERS)
+TESTS = (
+    "select",
+    "prune",
+    "matmul",
+    "formats",
+    "requantize",
+    "fixed_point",
+    "flexible",
+    "edges",
+    "driver",
+    "driver_methods",
+)
 EXPLAINED = Path(__file__).with_name("explained_model.toml")
 _ROOT = Path(__file__).resolve().parents[3]
 _WORK = Path("build/mutation-model")
@@ -94,16 +104,16 @@ def prepare(work: Path) -> None:
 
 def retry(work: Path) -> None:
     """Let mutmut try again what went unnoticed, if a test has changed since it was tried."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((work / "tests").glob("*.py")))).hexdigest()
-    seen = work / "tests.sha256"
-    if seen.exists() and seen.read_text(encoding="utf-8") == digest:
+    tests = digest(*(path.read_bytes() for path in sorted((work / "tests").glob("*.py"))))
+    seen = work / "tests.digest"
+    if seen.exists() and seen.read_text(encoding="utf-8") == tests:
         return
     for path in (work / "mutants" / "flexnm_model").glob("*.meta"):
         meta = json.loads(path.read_text(encoding="utf-8"))
         codes = meta["exit_code_by_key"]
         codes.update({name: None for name, code in codes.items() if status_by_exit_code[code] not in _NOTICED})
         path.write_text(json.dumps(meta), encoding="utf-8")
-    seen.write_text(digest, encoding="utf-8")
+    seen.write_text(tests, encoding="utf-8")
 
 
 def outcomes(work: Path, reasons: Reasons) -> list[Outcome]:
