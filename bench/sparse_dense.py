@@ -40,8 +40,8 @@ ROWS = (1, 2, 4, 8, 16)
 PATTERNS = ((2, 4), (4, 8), (8, 16), (16, 32))
 ENERGY_COLUMNS = (2, 6)
 """Columns of the arrays that are simulated."""
-UNUSED = ("offsets", "offset_bank")
-"""Modules of a dense array that only an array with offsets needs."""
+UNUSED = ("route", "route_bank")
+"""Modules of a dense array that only a sparse one needs."""
 
 
 @dataclass(frozen=True)

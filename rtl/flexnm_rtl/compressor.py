@@ -7,12 +7,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
-from flexnm_rtl.arith import any_of, gate
+from flexnm_rtl.arith import gate
 from flexnm_rtl.block_selection import BlockSelection
+from flexnm_rtl.compaction import network_of
 from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.enumerative import RankEncoder
 from flexnm_rtl.pipeline import StageControl, delay
-from flexnm_rtl.positions import metadata_of, one_hot_sources
+from flexnm_rtl.positions import distances_of, metadata_of
 
 
 class Compressor(wiring.Component):
@@ -56,18 +57,22 @@ class Compressor(wiring.Component):
             control.o_ready.eq(self.o.ready),
         ]
         first, rest = control.enable[: self.early], control.enable[self.early :]
-        sources = one_hot_sources(m, cfg, marked.p.mask, "source", first)
+        *distances, dropped = distances_of(m, marked.p.mask, "mask", first)
+        network = network_of(cfg)
+        moves = network.moves(m, distances, "move")
         dense = delay(m, first, Value.cast(marked.p["values"]), "dense")
         mask = delay(m, first, marked.p.mask, "mask")
         values = [dense.word_select(i, cfg.value_width) for i in range(cfg.m_group)]
-        kept = Cat(any_of([gate(hit, values[n + d]) for d, hit in enumerate(row)]) for n, row in enumerate(sources))
+        kept = network.apply(m, values, moves, "kept")
+        if cfg.flexible:
+            kept = [gate(dropped < cfg.m_group - n, value) for n, value in enumerate(kept)]
         m.d.comb += self.o.p.last.eq(delay(m, control.enable, marked.p.last, "last"))
-        m.d.comb += self.o.p.block["values"].eq(delay(m, rest, kept, "out_values"))
+        m.d.comb += self.o.p.block["values"].eq(delay(m, rest, Cat(kept), "out_values"))
         if self.encoder:
             m.submodules.encoder = encoder = self.encoder
             m.d.comb += [encoder.mask.eq(mask), encoder.enable.eq(rest)]
             metadata = encoder.word
         else:
-            metadata = delay(m, rest, metadata_of(cfg, mask, sources), "out_metadata")
+            metadata = delay(m, rest, metadata_of(m, cfg, mask, moves), "out_metadata")
         m.d.comb += self.o.p.block.metadata.eq(metadata)
         return m

@@ -10,13 +10,13 @@ from flexnm_rtl.act_loader import act_depth
 from flexnm_rtl.config import Config, bits_for
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.pipeline import StageControl, delay
-from flexnm_rtl.positions import offset_latency
+from flexnm_rtl.positions import route_latency
 from flexnm_rtl.weight_loader import OUTPUTS_MAX, weight_depth
 
 
 def feeder_latency(cfg: Config) -> int:
     """Cycles from the look-up of metadata until the operands are offered to the array."""
-    return 1 + offset_latency(cfg)
+    return 1 + route_latency(cfg)
 
 
 class Feeder(wiring.Component):
@@ -51,7 +51,7 @@ class Feeder(wiring.Component):
                 "weight_room": Out(1),
                 "read": Out(1),
                 "act_addr": Out(bits_for(act_depth(cfg))),
-                "decode": Out(offset_latency(cfg)),
+                "decode": Out(route_latency(cfg)),
                 "read_operands": Out(1),
                 "value_addr": Out(bits_for(act_depth(cfg))),
                 "weight_addr": Out(bits_for(weight_depth(cfg))),

@@ -18,7 +18,7 @@ from flexnm_rtl.layouts import block
 from flexnm_rtl.linear_registers import LinearRegisters
 from flexnm_rtl.mac_array import MacArray
 from flexnm_rtl.pipeline import delay
-from flexnm_rtl.positions import OffsetDecoder
+from flexnm_rtl.positions import RouteDecoder
 from flexnm_rtl.registers import ADDRESS_BITS
 from flexnm_rtl.sharing import add_shared
 from flexnm_rtl.token_table import TokenTable
@@ -130,11 +130,11 @@ class LinearEngine(wiring.Component):
         array = self.array
         for r in range(cfg.rows):
             target = array.acts.p.blocks[r]
-            decoder = add_shared(m, platform, "offsets", f"offsets_{r}", lambda: OffsetDecoder(cfg, pipelined=True))
+            decoder = add_shared(m, platform, "route", f"route_{r}", lambda: RouteDecoder(cfg, pipelined=True))
             m.d.comb += [
                 decoder.enable.eq(feeder.decode),
                 decoder.word.eq(metadata_memory.value.word_select(r, cfg.metadata_width)),
-                Value.cast(target.offsets).eq(Value.cast(decoder.offsets)),
+                Value.cast(target.route).eq(Value.cast(decoder.route)),
                 Value.cast(target["values"]).eq(looked_up.word_select(r, cfg.n_keep * cfg.value_width)),
             ]
         m.d.comb += [

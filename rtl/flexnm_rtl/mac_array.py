@@ -14,8 +14,8 @@ from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.drain import ResultDrain
 from flexnm_rtl.enumerative import unranked
 from flexnm_rtl.enumerative_acts import ActsDecoder
-from flexnm_rtl.operands import ShiftBank, decoded_acts, offset_bank, value_bank, weight_bank
-from flexnm_rtl.positions import OffsetDecoder
+from flexnm_rtl.operands import ShiftBank, decoded_acts, route_bank, value_bank, weight_bank
+from flexnm_rtl.positions import RouteDecoder
 from flexnm_rtl.processing_element import ProcessingElement, element_latency
 from flexnm_rtl.sequencer import Sequencer
 from flexnm_rtl.sharing import add_shared
@@ -34,7 +34,7 @@ class MacArray(wiring.Component):
     Dense mode: a dense block travels as ``Config.dense_beats`` beats of N channels each, all but the last with
     ``hold`` (see ``dense_split.DenseSplitter``). All sums are exact for K <= k_max. ``steps``: in a flexible
     design, the cycles of a beat, 1 .. N/lanes, as many as its kept values need; stable while beats are there.
-    ``decoded``: the blocks of ``acts`` bring offsets in the place of metadata.
+    ``decoded``: the blocks of ``acts`` bring their route in the place of metadata.
     """
 
     def __init__(self, cfg: Config, *, decoded: bool = False) -> None:
@@ -75,12 +75,12 @@ class MacArray(wiring.Component):
         wiring.connect(m, drain.o, wiring.flipped(self.results))
         rows = [self._row(m, platform, seq, acts, r) for r in range(self.cfg.rows)]
         cols = [self._bank(m, platform, seq, weight_bank, c, self.weights.p[c]) for c in range(self.cfg.cols)]
-        for r, (values, offsets) in enumerate(rows):
+        for r, (values, route) in enumerate(rows):
             elements = [self._element(m, platform, strobes, f"pe_{r}_{c}") for c in range(self.cfg.cols)]
             for pe, weights in zip(elements, cols, strict=True):
                 m.d.comb += [
                     Value.cast(pe.values).eq(Value.cast(values)),
-                    Value.cast(pe.offsets).eq(Value.cast(offsets)),
+                    Value.cast(pe.route).eq(Value.cast(route)),
                     Value.cast(pe.weights).eq(Value.cast(weights)),
                 ]
             m.d.comb += drain.totals[r].eq(Cat(pe.total for pe in elements))
@@ -95,16 +95,16 @@ class MacArray(wiring.Component):
         return self.decoder.o
 
     def _row(self, m: Module, platform: object, seq: Sequencer, acts: stream.Interface, r: int) -> tuple[Value, Value]:
-        """What the lanes of row ``r`` see: kept values and their offsets."""
+        """What the lanes of row ``r`` see: kept values and the route to their weights."""
         block = acts.p.blocks[r]
         if self.decoded:
-            offsets = block.offsets
+            route = block.route
         else:
-            decoder = add_shared(m, platform, "offsets", f"offsets_{r}", lambda: OffsetDecoder(unranked(self.cfg)))
+            decoder = add_shared(m, platform, "route", f"route_{r}", lambda: RouteDecoder(unranked(self.cfg)))
             m.d.comb += decoder.word.eq(block.metadata)
-            offsets = decoder.offsets
+            route = decoder.route
         values = self._bank(m, platform, seq, value_bank, r, block["values"])
-        return values, self._bank(m, platform, seq, offset_bank, r, offsets)
+        return values, self._bank(m, platform, seq, route_bank, r, route)
 
     def _late(self, m: Module, value: Value, name: str) -> Value:
         """What processing elements want a cycle after their operands, where they register those."""

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from flexnm_rtl.compaction import network_of
 from flexnm_rtl.config import Config
 from flexnm_rtl.layouts import kept_values
 
@@ -46,28 +47,33 @@ def visible_weights(cfg: Config) -> int:
     return min(cfg.m_group, cfg.lanes + cfg.window - 1)
 
 
-def one_hot_offsets(cfg: Config) -> bool:
-    """Whether a processing element gets its offsets decoded, one bit for each, and not as numbers.
+def has_network(cfg: Config) -> bool:
+    """Whether the lanes of a processing element share a network to their weights.
 
-    With all lanes side by side, in standard cells: an and-or multiplexer is smaller than a tree, and the decoding is
-    done once for all outputs. With lanes in time, as in FPGAs, whose lookup tables make trees: numbers.
+    With all lanes side by side. With lanes in time each has a multiplexer of its own.
     """
     return cfg.lanes == cfg.n_keep and cfg.window > 1
 
 
-def offset_bits(cfg: Config) -> int:
-    """Bits of an offset as the processing elements get it."""
-    return cfg.window if one_hot_offsets(cfg) else cfg.offset_width
+def block_route(cfg: Config) -> data.ArrayLayout:
+    """What leads the lanes of one token to their weights in a block.
+
+    The ``moves`` of a ``CompactionNetwork``, or of each kept value its offset: its channel less its position.
+    """
+    if has_network(cfg):
+        return data.ArrayLayout(unsigned(1), network_of(cfg).move_count)
+    return data.ArrayLayout(unsigned(cfg.offset_width), cfg.n_keep)
 
 
-def array_offsets(cfg: Config) -> data.ArrayLayout:
-    """Of each kept value of a block its channel less its position, as the processing elements get it."""
-    return data.ArrayLayout(unsigned(offset_bits(cfg)), cfg.n_keep)
+def lanes_route(cfg: Config) -> data.ArrayLayout:
+    """The part of ``block_route`` that the lanes need at a time."""
+    whole = block_route(cfg)
+    return whole if has_network(cfg) else data.ArrayLayout(whole.elem_shape, cfg.lanes)
 
 
 def decoded_acts(cfg: Config) -> data.StructLayout:
-    """``layouts.array_acts`` with ``array_offsets`` in the place of metadata."""
-    block = data.StructLayout({"values": kept_values(cfg), "offsets": array_offsets(cfg)})
+    """``layouts.array_acts`` with ``block_route`` in the place of metadata."""
+    block = data.StructLayout({"values": kept_values(cfg), "route": block_route(cfg)})
     return data.StructLayout({"blocks": data.ArrayLayout(block, cfg.rows), "hold": 1, "last": 1})
 
 
@@ -81,6 +87,7 @@ def value_bank(cfg: Config) -> ShiftBank:
     return ShiftBank(cfg.n_keep, cfg.value_width, step=cfg.lanes, visible=cfg.lanes)
 
 
-def offset_bank(cfg: Config) -> ShiftBank:
-    """The offsets of the N kept values of one token; the lanes see the first ``lanes``."""
-    return ShiftBank(cfg.n_keep, offset_bits(cfg), step=cfg.lanes, visible=cfg.lanes)
+def route_bank(cfg: Config) -> ShiftBank:
+    """The route of one token's block; the lanes see what they need."""
+    whole, seen = block_route(cfg), lanes_route(cfg)
+    return ShiftBank(whole.length, whole.elem_shape.width, step=cfg.lanes, visible=seen.length)

@@ -11,8 +11,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl.arith import any_of, gate, prefix_counts
+from flexnm_rtl.compaction import network_of
 from flexnm_rtl.config import Config, Metadata
-from flexnm_rtl.operands import array_offsets, one_hot_offsets
+from flexnm_rtl.operands import block_route, has_network
 from flexnm_rtl.pipeline import delay
 
 NO_STAGE = Const(0, 0)
@@ -61,24 +62,32 @@ def offsets_of(m: Module, cfg: Config, metadata: Signal, name: str, enable: Valu
     return [any_of([gate(hit, Const(d, cfg.offset_width)) for d, hit in enumerate(row)]) for row in hits]
 
 
-def offset_latency(cfg: Config) -> int:
-    """Stages of a pipelined ``OffsetDecoder``: the word, counts, and with ``short_stages`` the offsets."""
+def distances_of(m: Module, mask: Value, name: str, enable: Value = NO_STAGE) -> list[Value]:
+    """Of each channel the number of dropped ones below it, and last the number of all that are dropped.
+
+    enable: loads a register stage behind the counts, if it has a bit.
+    """
+    counts = prefix_counts(m, ~mask, f"{name}_below")
+    return [delay(m, enable, count, f"{name}_distance_{i}") for i, count in enumerate(counts)]
+
+
+def route_latency(cfg: Config) -> int:
+    """Stages of a pipelined ``RouteDecoder``: the word, counts, and with ``short_stages`` the route."""
     return 3 if cfg.short_stages else 2
 
 
-class OffsetDecoder(wiring.Component):
-    """The metadata ``word`` of a block in, N ``offsets`` out, combinational.
+class RouteDecoder(wiring.Component):
+    """The metadata ``word`` of a block in, its ``route`` to the weights out, combinational.
 
-    As numbers, or, with ``one_hot_offsets``, bit d of an offset set when it is d; none in a flexible unit where there
-    is no value.
+    ``route``: ``operands.block_route``: moves of a network where elements have one, else offsets.
     ``pipelined``: ``latency`` enables later; ``enable[k]`` loads stage k, the first of which takes the word as it is.
     """
 
     def __init__(self, cfg: Config, *, pipelined: bool = False) -> None:
         self.cfg = cfg
-        self.latency = offset_latency(cfg) if pipelined else 0
+        self.latency = route_latency(cfg) if pipelined else 0
         super().__init__(
-            {"word": In(cfg.metadata_width), "offsets": Out(array_offsets(cfg))}
+            {"word": In(cfg.metadata_width), "route": Out(block_route(cfg))}
             | ({"enable": In(self.latency)} if pipelined else {})
         )
 
@@ -86,24 +95,22 @@ class OffsetDecoder(wiring.Component):
         m = Module()
         enable = self.enable if self.latency else NO_STAGE
         word = delay(m, enable[:1], self.word, "word")
-        offsets = Cat(self._offsets(m, word, enable[1:2]))
-        m.d.comb += Value.cast(self.offsets).eq(delay(m, enable[2:], offsets, "offsets"))
+        route = self._route(m, word, enable[1:2])
+        m.d.comb += Value.cast(self.route).eq(delay(m, enable[2:], route, "route"))
         return m
 
-    def _offsets(self, m: Module, word: Signal, enable: Value) -> list[Value]:
-        if not one_hot_offsets(self.cfg):
-            return offsets_of(m, self.cfg, word, "source", enable)
-        if self.cfg.metadata is Metadata.INDEX:
-            numbers = offsets_of(m, self.cfg, word, "source", enable)
-            return [Cat(number == d for d in range(self.cfg.window)) for number in numbers]
-        hits = one_hot_sources(m, self.cfg, word, "source", enable)
-        return [Cat(*row, Const(0, self.cfg.window - len(row))) for row in hits]
+    def _route(self, m: Module, word: Signal, enable: Value) -> Value:
+        cfg = self.cfg
+        if not has_network(cfg):
+            return Cat(offsets_of(m, cfg, word, "source", enable))
+        if cfg.metadata is Metadata.INDEX:
+            return network_of(cfg).moves_of_distances(m, offsets_of(m, cfg, word, "source", enable), "move")
+        return network_of(cfg).moves(m, distances_of(m, word, "word", enable)[:-1], "move")
 
 
-def metadata_of(cfg: Config, mask: Signal, sources: list[list[Signal]]) -> Value:
-    """The metadata of a block from its mask and ``one_hot_sources``."""
+def metadata_of(m: Module, cfg: Config, mask: Value, moves: Value) -> Value:
+    """The metadata of a block from its mask and the ``moves`` of its ``CompactionNetwork``."""
     if cfg.metadata is Metadata.BITMASK:
         return mask
-    return Cat(
-        any_of([gate(hit, Const(n + d, cfg.index_width)) for d, hit in enumerate(row)]) for n, row in enumerate(sources)
-    )
+    channels = [Const(channel, cfg.index_width) for channel in range(cfg.m_group)]
+    return Cat(network_of(cfg).apply(m, channels, moves, "index"))

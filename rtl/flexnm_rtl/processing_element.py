@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from flexnm_rtl.arith import any_of, gate, pick
+from flexnm_rtl.arith import pick
+from flexnm_rtl.compaction import network_of
 from flexnm_rtl.config import Config
-from flexnm_rtl.operands import offset_bits, one_hot_offsets, visible_weights
+from flexnm_rtl.operands import has_network, lanes_route, visible_weights
 
 
 def element_latency(cfg: Config) -> int:
@@ -17,14 +18,15 @@ def element_latency(cfg: Config) -> int:
 
 
 class ProcessingElement(wiring.Component):
-    """``lanes`` multipliers behind (M-N+1):1 weight multiplexers, one exact accumulator.
+    """``lanes`` multipliers, multiplexers that choose their weights, one exact accumulator.
 
-    ``values[l]``, ``offsets[l]``: a kept activation and its offset, a number or, with ``one_hot_offsets``, bit d set
-    for d; lane l multiplies it with ``weights[l + offset]``. ``multiply``: registers the products. ``accumulate``, one
+    ``values[l]``: a kept activation. ``route``: with all lanes side by side the ``moves`` that bring the weights of the
+    kept channels through a ``CompactionNetwork``; with lanes in time the offset of each lane, whose weight is
+    ``weights[l + offset]``, by a (M-N+1):1 multiplexer. ``multiply``: registers the products. ``accumulate``, one
     cycle later: adds their sum to ``total``, which starts from 0 with ``clear``. ``total`` is valid ``latency`` = 2
     cycles after ``multiply``.
     With ``short_stages`` values and chosen weights are registered first: ``multiply`` comes a cycle after the
-    ``values``, ``offsets`` and ``weights`` it belongs to, and ``latency`` counts from those.
+    ``values``, ``route`` and ``weights`` it belongs to, and ``latency`` counts from those.
     Signed throughout; ``total`` cannot overflow for K <= k_max, whatever the data.
     """
 
@@ -34,7 +36,7 @@ class ProcessingElement(wiring.Component):
         super().__init__(
             {
                 "values": In(data.ArrayLayout(signed(cfg.value_width), cfg.lanes)),
-                "offsets": In(data.ArrayLayout(unsigned(offset_bits(cfg)), cfg.lanes)),
+                "route": In(lanes_route(cfg)),
                 "weights": In(data.ArrayLayout(signed(cfg.weight_width), visible_weights(cfg))),
                 "multiply": In(1),
                 "accumulate": In(1),
@@ -48,11 +50,9 @@ class ProcessingElement(wiring.Component):
         cfg = self.cfg
         operands = "sync" if cfg.short_stages else "comb"
         products = []
-        for lane in range(cfg.lanes):
-            candidates = self.weights[lane : lane + cfg.window]
+        for lane, chosen in enumerate(self._chosen(m)):
             weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}", reset_less=True)
             product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
-            chosen = self._chosen(candidates, self.offsets[lane])
             value = Signal(signed(cfg.value_width), name=f"value_{lane}", reset_less=True)
             m.d[operands] += [weight.eq(chosen), value.eq(self.values[lane])]
             with m.If(self.multiply):
@@ -65,7 +65,10 @@ class ProcessingElement(wiring.Component):
         m.d.comb += self.total.eq(total)
         return m
 
-    def _chosen(self, candidates: list[Value], offset: Value) -> Value:
-        if one_hot_offsets(self.cfg):
-            return any_of([gate(hit, weight) for hit, weight in zip(offset, candidates, strict=False)])
-        return pick(candidates, offset)
+    def _chosen(self, m: Module) -> list[Value]:
+        """The weight of each lane."""
+        weights = list(self.weights)
+        if has_network(self.cfg):
+            return network_of(self.cfg).apply(m, weights, Value.cast(self.route), "weights")
+        window = self.cfg.window
+        return [pick(weights[lane : lane + window], self.route[lane]) for lane in range(self.cfg.lanes)]

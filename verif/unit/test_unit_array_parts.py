@@ -9,8 +9,9 @@ import pytest
 from amaranth.hdl import Value
 from flexnm_rtl.config import Config, Selector
 from flexnm_rtl.drain import ResultDrain
-from flexnm_rtl.operands import ShiftBank, offset_bank, offset_bits, one_hot_offsets, value_bank, weight_bank
+from flexnm_rtl.operands import ShiftBank, has_network, route_bank, value_bank, weight_bank
 from flexnm_rtl.processing_element import ProcessingElement
+from route_tools import route_of
 from unit_tools import pack, simulate, unpack
 
 
@@ -42,7 +43,7 @@ def test_shift_bank(count: int, width: int, step: int, visible: int) -> None:
 def test_banks_bring_every_step_its_channels_in_reach(n: int, m: int, lanes: int) -> None:
     """Lane l at step s finds value ``s*lanes + l``, and at its offset o the weight of channel ``s*lanes + l + o``."""
     cfg = Config(n_keep=n, m_group=m, lanes=lanes)
-    banks = {"weight": weight_bank(cfg), "value": value_bank(cfg), "offset": offset_bank(cfg)}
+    banks = {"weight": weight_bank(cfg), "value": value_bank(cfg), "offset": route_bank(cfg)}
     for kind, bank in banks.items():
         seen: list[int] = []
 
@@ -68,6 +69,7 @@ def test_banks_bring_every_step_its_channels_in_reach(n: int, m: int, lanes: int
 def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
     """Compare ``total`` with a model in every cycle from the first ``clear`` on."""
     pe = ProcessingElement(cfg)
+    rng = random.Random(cfg.m_group)
     assert pe.latency == (3 if cfg.short_stages else 2)
 
     async def bench(ctx: Any) -> None:
@@ -76,15 +78,14 @@ def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
         total: int | None = None
         for c in cycles:
             ctx.set(Value.cast(pe.values), pack(c["values"], cfg.act_width))
-            offsets = [1 << offset for offset in c["offsets"]] if one_hot_offsets(cfg) else c["offsets"]
-            ctx.set(Value.cast(pe.offsets), pack(offsets, offset_bits(cfg)))
+            ctx.set(Value.cast(pe.route), route_of(cfg, c["channels"], rng))
             ctx.set(Value.cast(pe.weights), pack(c["weights"], cfg.weight_width))
             for strobe in ("multiply", "accumulate", "clear"):
                 ctx.set(getattr(pe, strobe), c[strobe])
             await ctx.tick()
             if c["accumulate"] and (c["clear"] or total is not None):
                 total = (0 if c["clear"] else total or 0) + sum(products)
-            picked = [(value, c["weights"][k + c["offsets"][k]]) for k, value in enumerate(c["values"])]
+            picked = [(value, c["weights"][c["channels"][k]]) for k, value in enumerate(c["values"])]
             if c["multiply"]:
                 products = [v * w for v, w in (registered if cfg.short_stages else picked)]
             registered = picked
@@ -109,10 +110,16 @@ def test_processing_element_on_random_operands(
         low, high = -1 << (width - 1), (1 << (width - 1)) - 1
         return rng.choice([low, high, 0, -1, rng.randint(low, high), rng.randint(low, high)])
 
+    def channels() -> list[int]:
+        """Those that the lanes can have: of a whole block, or of a step, any in reach."""
+        if lanes == n:
+            return sorted(rng.sample(range(m), n))
+        return [lane + rng.randrange(cfg.window) for lane in range(lanes)]
+
     run_element(cfg, [
         {
             "values": [number(act) for _ in range(lanes)],
-            "offsets": [rng.randrange(cfg.window) for _ in range(lanes)],
+            "channels": channels(),
             "weights": [number(weight) for _ in range(lanes + cfg.window - 1)],
             "multiply": rng.random() < 0.7,
             "accumulate": rng.random() < 0.7,
@@ -125,7 +132,7 @@ def test_processing_element_on_random_operands(
 @pytest.mark.parametrize("value, weight", [(-128, -128), (-128, 127), (127, -128), (127, 127)])
 def test_accumulator_holds_k_max_extreme_products(value: int, weight: int) -> None:
     cfg = Config(n_keep=4, m_group=4, lanes=4, k_max=1024)
-    one = {"values": [value] * 4, "offsets": [0] * 4, "weights": [weight] * 4, "multiply": 1}
+    one = {"values": [value] * 4, "channels": list(range(4)), "weights": [weight] * 4, "multiply": 1}
     cycles = [{**one, "accumulate": k > 0, "clear": k == 1} for k in range(cfg.k_max // 4 + 1)]
     run_element(cfg, cycles)
     assert -1 << (cfg.acc_width - 1) <= value * weight * cfg.k_max < 1 << (cfg.acc_width - 1)

@@ -1,4 +1,4 @@
-"""Short stages for FPGAs: which designs have them, and the offset decoder that is pipelined in every engine."""
+"""Short stages for FPGAs: which designs have them, and the route decoder that is pipelined in every engine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from flexnm_gen.tops import TOPS, module_name, settle
 from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, Selector
 from flexnm_rtl.mac_array import MacArray
-from flexnm_rtl.operands import offset_bits, one_hot_offsets
-from flexnm_rtl.positions import OffsetDecoder
+from flexnm_rtl.positions import RouteDecoder
 from flexnm_rtl.presets import PRESETS
 from flexnm_rtl.selection import RANK_MAX_WIDTH
 from flexnm_rtl.sizes import NARROW_SCORE
-from unit_tools import simulate, unpack
+from route_tools import channels_of
+from unit_tools import simulate
 
 NARROW = Config(n_keep=4, m_group=8, lanes=4)
 CONFIGS = [
@@ -53,18 +53,18 @@ def test_modules_of_different_hardware_have_different_names() -> None:
     assert all(len({module_name(top, cfg) for cfg in (NARROW, NARROW)}) == 1 for top in TOPS)
 
 
-def stages_of(cfg: Config) -> list[list[int] | None]:
+def stages_of(cfg: Config) -> list[list[int]]:
     """What is in the decoder's stages before anything came."""
-    return [None] * (3 if cfg.short_stages else 2)
+    return [[]] * (3 if cfg.short_stages else 2)
 
 
 @pytest.mark.parametrize("n, m", [(8, 16), (2, 4), (3, 5), (4, 4), (1, 2)])
 @pytest.mark.parametrize("metadata", ["bitmask", "index"])
 @pytest.mark.parametrize("in_time, selector", [(False, Selector.AUTO), (True, Selector.AUTO), (True, Selector.RANK2)])
-def test_pipelined_offsets(n: int, m: int, metadata: str, in_time: bool, selector: Selector) -> None:
-    """Offsets of every block, two or three enables after its metadata, whatever the pauses."""
+def test_pipelined_routes(n: int, m: int, metadata: str, in_time: bool, selector: Selector) -> None:
+    """The route of every block, two or three enables after its metadata, whatever the pauses."""
     cfg = Config(n_keep=n, m_group=m, lanes=1 if in_time else n, metadata=metadata, selector=selector)
-    dut = OffsetDecoder(cfg, pipelined=True)
+    dut = RouteDecoder(cfg, pipelined=True)
     assert dut.latency == len(stages_of(cfg))
     rng = random.Random(f"{n} {m}")
 
@@ -84,9 +84,8 @@ def test_pipelined_offsets(n: int, m: int, metadata: str, in_time: bool, selecto
                 if enables[k]:
                     stages[k] = stages[k - 1]
             if enables[0]:
-                numbers = [c - k for k, c in enumerate(channels)]
-                stages[0] = [1 << number for number in numbers] if one_hot_offsets(cfg) else numbers
-            if stages[-1] is not None:
-                assert unpack(ctx.get(Value.cast(dut.offsets)), offset_bits(cfg), n, signed=False) == stages[-1]
+                stages[0] = channels
+            if stages[-1]:
+                assert channels_of(cfg, ctx.get(Value.cast(dut.route))) == stages[-1]
 
     simulate(dut, bench)
