@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from flexnm_rtl.arith import any_of
 from flexnm_rtl.config import bits_for, ceil_div
 from flexnm_rtl.pipeline import delay
-from flexnm_rtl.select_radix import RadixSelector, _State
+from flexnm_rtl.select_radix import RadixSelector
 from flexnm_rtl.selection import SelectorBase
 
 Comparator = tuple[int, int]
@@ -36,31 +36,7 @@ class RadixVariant(RadixSelector):
     ) -> None:
         self.digit_bits = digit_bits
         self.steps = steps
-        self.digits = ceil_div(score_width, digit_bits)
-        self.group = m_group if m_group <= 8 else 4 if m_group <= 16 else 8
-        latency = ceil_div(self.digits, steps) + (1 if self.group == m_group else 2)
-        SelectorBase.__init__(
-            self, n_keep, m_group, score_width, score_max=score_max, latency=latency, runtime_n=runtime_n
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        missing = Signal(bits_for(self.m_group) + 1, name="missing_start")
-        m.d.comb += missing.eq(-self._keep())
-        state = _State(Const(0, self.m_group), Const(-1, self.m_group), missing)
-        scores = [Value.cast(score) for score in self.scores]
-        for k in range(self.digits):
-            stage = k // self.steps
-            shift = self.digit_bits * (self.digits - 1 - k)
-            digits = [score[shift : shift + self.digit_bits] for score in scores]
-            state = self._narrow(m, k, digits, min((1 << len(digits[0])) - 1, self.score_max >> shift), state)
-            state = _State(*(_named(m, value, f"{name}_after_{k}") for name, value in vars(state).items()))
-            if k % self.steps == self.steps - 1 or k == self.digits - 1:
-                enable = self.enable[stage : stage + 1]
-                state = state.delayed(m, enable, f"{stage}")
-                scores = [delay(m, enable, score[:shift], f"rest_{i}_{stage}") for i, score in enumerate(scores)]
-        m.d.comb += self.mask.eq(delay(m, self.enable[-1:], self._ties(m, state), "kept"))
-        return m
+        super().__init__(n_keep, m_group, score_width, score_max=score_max, runtime_n=runtime_n)
 
 
 def odd_even_merge_sort(count: int) -> list[list[Comparator]]:

@@ -1,32 +1,40 @@
-"""The kept channels of a block, moved side by side by a network of 2:1 multiplexers."""
+"""The kept channels of a block, moved side by side by a network of shared multiplexers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Value
+from amaranth.hdl import Cat, Const, Module, Value
 
-from flexnm_rtl.arith import named
+from flexnm_rtl.arith import any_of, gate, named
 from flexnm_rtl.config import Config
+
+Stage = dict[int, tuple[int, ...]]
+"""Places, ascending, each with the places of the stage before that it can take from, ascending."""
+
+Slots = dict[int, tuple[Value, Value]]
+"""Of every place whether a kept channel is there, and its distance."""
 
 
 @dataclass(frozen=True)
 class CompactionNetwork:
     """Brings the kept ones of ``m_group`` channels, ``n_keep`` at most, to the positions from 0 on, in their order.
 
-    A kept channel has to move down by its distance: the number of dropped channels below it. Stage k moves those with
-    bit k of their distance set, by ``2**k`` places, the lowest bit first; no two kept channels ever meet. (The order
-    is that of Guy Steele's compress, in Warren: Hacker's Delight, 2nd edition, section 7-4.) In every place there is
-    a channel, a kept or a dropped one, with its distance: that of the channel ``2**k`` places above says whether a
-    place takes it or keeps its own. A dropped channel never says so where a kept one stays, so nothing needs to know
-    which are kept.
+    A kept channel has to move down by its distance, the number of dropped channels below it. The distance is split
+    into a low digit of ``low`` bits and the rest: a first stage moves by the one, a second stage by ``2**low`` times
+    the other. Kept channels never meet: with equal digits they keep their gaps, and of two neighbours whose distances
+    differ the upper one moves farther past dropped channels only. (With ``low`` = 1 in every stage this is Guy
+    Steele's compress, in Warren: Hacker's Delight, 2nd edition, section 7-4.) ``low`` = 0: one stage, an (M-N+1):1
+    multiplexer a position.
 
-    ``exact``: always ``n_keep`` are kept; else they may be fewer, and what comes to the positions behind them is
-    unspecified. Only places that a kept channel can be in exist, and only those that can both take and keep have a
-    multiplexer: 14 at 4:8, 42 at 8:16, 114 at 16:32, where a multiplexer for each position has 20, 72, 272 inputs.
+    A multiplexer is an and-or of one ``move`` bit an input. Places that no kept channel can reach do not exist, nor do
+    inputs; a place with one input has no multiplexer. ``low`` is chosen for the fewest inputs in all: one stage with 6
+    at 2:4 and 20 at 4:8, two with 68 in place of 72 at 8:16, with 192 in place of 272 at 16:32.
+    ``exact``: always ``n_keep`` are kept; else they may be fewer, and 0 comes to the positions behind them.
     """
 
     n_keep: int
@@ -39,92 +47,116 @@ class CompactionNetwork:
         return self.m_group - (self.n_keep if self.exact else 1)
 
     @cached_property
-    def stages(self) -> tuple[dict[int, tuple[int, ...]], ...]:
-        """Of every stage its places, ascending, each with the places of the stage before that it can take from."""
+    def low(self) -> int:
+        """Bits of the low digit, 0 where one stage is best."""
+        return min(range(self.farthest.bit_length()), key=lambda low: (self._inputs(self._stages_of(low)), low))
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """One or two; none where nothing moves."""
+        return self._stages_of(self.low) if self.farthest else ()
+
+    @property
+    def move_count(self) -> int:
+        """Bits of ``moves``: one for each input of a multiplexer, by stages, places and sources, the lowest first."""
+        return self._inputs(self.stages)
+
+    def moves(self, m: Module, mask: Value, distances: Sequence[Value], name: str) -> Value:
+        """From the channels that are kept, and of each channel the number of dropped ones below it."""
+        slots: Slots = {channel: (mask[channel], distance) for channel, distance in enumerate(distances)}
+        moves: list[Value] = []
+        for k, stage in enumerate(self.stages):
+            after: Slots = {}
+            for place, sources in stage.items():
+                here: list[Value] = []
+                for source in sources:
+                    there, distance = slots[source]
+                    hit = there & self._goes(k, distance, source - place)
+                    here.append(named(m, hit, f"{name}_{k}_{place}_{source - place}"))
+                held = any_of([gate(hit, slots[source][1]) for hit, source in zip(here, sources, strict=True)])
+                full = named(m, any_of(here), f"{name}_full_{k}_{place}")
+                after[place] = (full, named(m, held, f"{name}_distance_{k}_{place}"))
+                moves += here if self._multiplexed(sources, last=self._is_last(k)) else []
+            slots = after
+        return Cat(moves)
+
+    def moves_of_distances(self, m: Module, distances: Sequence[Value], name: str) -> Value:
+        """The same from the distances of the kept channels alone, one for each position; ``exact`` only.
+
+        Back from the positions: a place hands its distance on to where it takes its channel from.
+        """
+        slots: Slots = {position: (Const(1, 1), Value.cast(distance)) for position, distance in enumerate(distances)}
+        moves: list[Value] = []
+        for k, stage in reversed(list(enumerate(self.stages))):
+            before: dict[int, list[tuple[Value, Value]]] = {}
+            here: list[Value] = []
+            for place, sources in stage.items():
+                there, distance = slots.get(place, (Const(0, 1), Const(0, 1)))
+                for source in sources:
+                    hit = named(
+                        m, there & self._goes(k, distance, source - place), f"{name}_{k}_{place}_{source - place}"
+                    )
+                    before.setdefault(source, []).append((hit, gate(hit, distance)))
+                    here += [hit] if self._multiplexed(sources, last=self._is_last(k)) else []
+            slots = {}
+            for source, hits in before.items():
+                there, held = any_of([hit for hit, _ in hits]), any_of([distance for _, distance in hits])
+                full = named(m, there, f"{name}_full_{k}_{source}")
+                slots[source] = (full, named(m, held, f"{name}_distance_{k}_{source}"))
+            moves[:0] = here
+        return Cat(moves)
+
+    def apply(self, m: Module, channels: Sequence[Any], moves: Value, name: str) -> list[Value]:
+        """What ``channels``, all of one width, have at the positions 0 .. N-1; unsigned."""
+        slots: dict[int, Value] = {place: Value.cast(channel) for place, channel in enumerate(channels)}
+        bits: Iterator[Value] = iter(moves)
+        for k, stage in enumerate(self.stages):
+            slots = {
+                place: named(m, any_of([gate(next(bits), slots[source]) for source in sources]), f"{name}_{k}_{place}")
+                if self._multiplexed(sources, last=self._is_last(k))
+                else slots[sources[0]]
+                for place, sources in stage.items()
+            }
+        return [slots[position] for position in range(self.n_keep)]
+
+    def _stages_of(self, low: int) -> tuple[Stage, ...]:
+        """With a low digit of so many bits."""
         reached = [
             (channel, distance)
             for channel in range(self.m_group)
             for distance in range(min(channel, self.farthest) + 1)
             if channel - distance < self.n_keep
         ]
+        bits = [0, low, self.farthest.bit_length()] if low else [0, self.farthest.bit_length()]
         stages = []
-        for k in range(self.farthest.bit_length()):
+        for done, then in pairwise(bits):
             sources: dict[int, set[int]] = {}
             for channel, distance in reached:
-                before, after = (channel - distance % (1 << bits) for bits in (k, k + 1))
-                sources.setdefault(after, set()).add(before)
+                sources.setdefault(channel - distance % (1 << then), set()).add(channel - distance % (1 << done))
             stages.append({place: tuple(sorted(sources[place])) for place in sorted(sources)})
         return tuple(stages)
 
-    @property
-    def move_count(self) -> int:
-        """Bits of ``moves``: one for each multiplexer, by stages, the lowest place first."""
-        return sum(len(sources) == 2 for stage in self.stages for sources in stage.values())
+    def _inputs(self, stages: Sequence[Stage]) -> int:
+        last = len(stages) - 1
+        return sum(
+            len(sources)
+            for k, stage in enumerate(stages)
+            for sources in stage.values()
+            if self._multiplexed(sources, last=k == last)
+        )
 
-    def moves(self, m: Module, distances: Sequence[Value], name: str) -> Value:
-        """For each multiplexer whether it takes the channel above; from the distance of every channel.
+    def _multiplexed(self, sources: tuple[int, ...], *, last: bool) -> bool:
+        """With fewer than N kept, the last stage has to bring zeros too."""
+        return len(sources) > 1 or (last and not self.exact)
 
-        Of a dropped channel, too, the distance is the number of dropped ones below it.
-        """
-        slots: dict[int, Value] = dict(enumerate(distances))
-        moves: list[Value] = []
-        for k, stage in enumerate(self.stages):
-            here = [self._bit(slots[sources[1]], k) for sources in stage.values() if len(sources) == 2]
-            here = [named(m, bit, f"{name}_{k}_{i}") for i, bit in enumerate(here)]
-            slots = self._stage(m, stage, slots, iter(here), f"{name}_distances_{k}")
-            moves += here
-        return Cat(moves)
+    def _is_last(self, k: int) -> bool:
+        return k == len(self.stages) - 1
 
-    def moves_of_distances(self, m: Module, distances: Sequence[Value], name: str) -> Value:
-        """``moves`` from the distances of the kept channels alone, one for each position; ``exact`` only.
-
-        Back from the positions: a place hands its distance on to where it takes its channel from.
-        """
-        nowhere = Const(0, 1), Const(0, self.farthest.bit_length())
-        after = {position: (Const(1, 1), Value.cast(distance)) for position, distance in enumerate(distances)}
-        moves: list[list[Value]] = []
-        for k, stage in reversed(list(enumerate(self.stages))):
-            before: dict[int, tuple[Value, Value]] = {}
-            here: list[Value] = []
-            for place, sources in stage.items():
-                full, distance = after.get(place, nowhere)
-                moved = self._bit(distance, k)
-                if len(sources) == 2:
-                    moved = named(m, moved, f"{name}_{k}_{len(here)}")
-                    here.append(moved)
-                for source in sources:
-                    comes = full if len(sources) == 1 else full & (moved if source > place else ~moved)
-                    other, held = before.get(source, nowhere)
-                    # The lower place of the two that a channel can come to was seen first.
-                    before[source] = (other | comes, Mux(other, held, distance))
-            after = {
-                place: (named(m, full, f"{name}_full_{k}_{place}"), named(m, held, f"{name}_distance_{k}_{place}"))
-                for place, (full, held) in before.items()
-            }
-            moves.insert(0, here)
-        return Cat(bit for here in moves for bit in here)
-
-    def apply(self, m: Module, channels: Sequence[Any], moves: Value, name: str) -> list[Value]:
-        """What ``channels``, all of one width, have at the positions 0 .. N-1; unsigned."""
-        slots = {place: Value.cast(channel) for place, channel in enumerate(channels)}
-        bits = iter(moves)
-        for k, stage in enumerate(self.stages):
-            slots = self._stage(m, stage, slots, bits, f"{name}_{k}")
-        return [slots[position] for position in range(self.n_keep)]
-
-    def _stage(
-        self, m: Module, stage: dict[int, tuple[int, ...]], slots: dict[int, Value], moves: Any, name: str
-    ) -> dict[int, Value]:
-        """All places after a stage."""
-        return {
-            place: named(m, Mux(next(moves), slots[sources[1]], slots[sources[0]]), f"{name}_{place}")
-            if len(sources) == 2
-            else slots[sources[0]]
-            for place, sources in stage.items()
-        }
-
-    def _bit(self, distance: Value, k: int) -> Value:
-        return distance[k] if k < len(distance) else Const(0, 1)
+    def _goes(self, k: int, distance: Value, by: int) -> Value:
+        """At stage k, a channel with this distance left moves by so many places."""
+        shift = self.low if k else 0
+        digit = distance[shift:] if self._is_last(k) else distance[: self.low]
+        return digit == by >> shift
 
 
 def network_of(cfg: Config) -> CompactionNetwork:

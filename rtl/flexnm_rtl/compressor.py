@@ -7,7 +7,6 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
-from flexnm_rtl.arith import gate
 from flexnm_rtl.block_selection import BlockSelection
 from flexnm_rtl.compaction import network_of
 from flexnm_rtl.config import Config, Metadata
@@ -57,15 +56,13 @@ class Compressor(wiring.Component):
             control.o_ready.eq(self.o.ready),
         ]
         first, rest = control.enable[: self.early], control.enable[self.early :]
-        *distances, dropped = distances_of(m, marked.p.mask, "mask", first)
-        network = network_of(cfg)
-        moves = network.moves(m, distances, "move")
+        distances = distances_of(m, marked.p.mask, "mask", first)
         dense = delay(m, first, Value.cast(marked.p["values"]), "dense")
         mask = delay(m, first, marked.p.mask, "mask")
         values = [dense.word_select(i, cfg.value_width) for i in range(cfg.m_group)]
+        network = network_of(cfg)
+        moves = network.moves(m, mask, distances, "move")
         kept = network.apply(m, values, moves, "kept")
-        if cfg.flexible:
-            kept = [gate(dropped < cfg.m_group - n, value) for n, value in enumerate(kept)]
         m.d.comb += self.o.p.last.eq(delay(m, control.enable, marked.p.last, "last"))
         m.d.comb += self.o.p.block["values"].eq(delay(m, rest, Cat(kept), "out_values"))
         if self.encoder:

@@ -63,11 +63,11 @@ def offsets_of(m: Module, cfg: Config, metadata: Signal, name: str, enable: Valu
 
 
 def distances_of(m: Module, mask: Value, name: str, enable: Value = NO_STAGE) -> list[Value]:
-    """Of each channel the number of dropped ones below it, and last the number of all that are dropped.
+    """Of each channel the number of dropped ones below it.
 
     enable: loads a register stage behind the counts, if it has a bit.
     """
-    counts = prefix_counts(m, ~mask, f"{name}_below")
+    counts = prefix_counts(m, ~mask, f"{name}_below")[:-1]
     return [delay(m, enable, count, f"{name}_distance_{i}") for i, count in enumerate(counts)]
 
 
@@ -105,7 +105,8 @@ class RouteDecoder(wiring.Component):
             return Cat(offsets_of(m, cfg, word, "source", enable))
         if cfg.metadata is Metadata.INDEX:
             return network_of(cfg).moves_of_distances(m, offsets_of(m, cfg, word, "source", enable), "move")
-        return network_of(cfg).moves(m, distances_of(m, word, "word", enable)[:-1], "move")
+        distances = distances_of(m, word, "word", enable)
+        return network_of(cfg).moves(m, delay(m, enable, word, "kept"), distances, "move")
 
 
 def metadata_of(m: Module, cfg: Config, mask: Value, moves: Value) -> Value:

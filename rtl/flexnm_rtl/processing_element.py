@@ -56,7 +56,8 @@ class ProcessingElement(wiring.Component):
             value = Signal(signed(cfg.value_width), name=f"value_{lane}", reset_less=True)
             m.d[operands] += [weight.eq(chosen), value.eq(self.values[lane])]
             with m.If(self.multiply):
-                m.d.sync += product.eq(value * weight)
+                # Multipliers recode their second operand: the value is there before the weight is chosen.
+                m.d.sync += product.eq(weight * value)
             products.append(product)
 
         total = Signal(signed(cfg.acc_width), reset_less=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from flexnm_rtl.arith import any_of, at_least, column_sum, gate, named
+from flexnm_rtl.arith import any_of, at_least, column_sum, named
 from flexnm_rtl.config import bits_for, ceil_div
 from flexnm_rtl.pipeline import delay
-from flexnm_rtl.select_radix import DIGIT_BITS, digits_of, reaches
+from flexnm_rtl.select_radix import DIGIT_BITS, DigitSearch, after_digit, reaches
 
 SMALLEST = 4
 """Channels of the smallest block, and of a leaf of the counting trees."""
@@ -33,13 +33,15 @@ class FlexibleSelector(wiring.Component):
     Latency: ``latency`` cycles (one a digit, ties 2).
     """
 
+    digit_bits = DIGIT_BITS
+
     def __init__(self, width: int, score_width: int, *, score_max: int | None = None) -> None:
         self.width = width
         self.score_width = score_width
         self.score_max = (1 << score_width) - 1 if score_max is None else score_max
         self.leaves = width // SMALLEST
         self.levels = bits_for(self.leaves) + 1
-        self.digits = ceil_div(score_width, DIGIT_BITS)
+        self.digits = ceil_div(score_width, self.digit_bits)
         self.latency = self.digits + 2
         super().__init__(
             {
@@ -55,14 +57,13 @@ class FlexibleSelector(wiring.Component):
         m = Module()
         is_level = [Signal(name=f"is_level_{k}") for k in range(self.levels)]
         m.d.comb += [hit.eq(self.level == k) for k, hit in enumerate(is_level)]
-        chosen: Value = Const(0, self.width)
-        tied: Value = Const(-1, self.width)
+        search = DigitSearch(self)
         for stage in range(self.digits):
-            digits, largest = digits_of(m, self, stage)
-            chosen, tied = self._narrow(m, stage, digits, largest, (chosen, tied), is_level)
-            enable = self.enable[stage : stage + 1]
-            chosen, tied = delay(m, enable, chosen, f"chosen_{stage}"), delay(m, enable, tied, f"tied_{stage}")
-        m.d.comb += self.mask.eq(delay(m, self.enable[-1:], self._ties(m, chosen, tied, is_level), "kept"))
+            before = (search.chosen, search.tied)
+            search.settle(m, *self._narrow(m, stage, *search.digit(), before, is_level))
+            search.store(m, self.enable[stage : stage + 1], f"{stage}")
+        kept = self._ties(m, search.chosen, search.tied, is_level)
+        m.d.comb += self.mask.eq(delay(m, self.enable[-1:], kept, "kept"))
         return m
 
     def _narrow(
@@ -75,12 +76,6 @@ class FlexibleSelector(wiring.Component):
         is_level: list[Signal],
     ) -> tuple[Value, Value]:
         """One digit, whose values go up to ``largest``."""
-        chosen, tied = state
-        if stage:  # channels that are settled stay at the end of the scale, so that they are counted rightly
-            digits = [
-                one.replicate(len(digit)) | gate(tie, digit)
-                for one, tie, digit in zip(chosen, tied, digits, strict=True)
-            ]
         reached = [[reaches(digit, d, largest) for digit in digits] for d in range(1, largest + 1)]
         # enough[d - 1][leaf]: the leaf's block has N channels or more whose digit is d or above.
         enough: list[list[Value]] = []
@@ -89,18 +84,7 @@ class FlexibleSelector(wiring.Component):
             verdicts = [[self._at_least_n(m, c, f"enough_{stage}_{d}_{k}_{j}") for j, c in enumerate(row)]
                         for k, row in enumerate(counts)]  # fmt: skip
             enough.append(self._pass_down(m, verdicts, is_level, f"verdict_{stage}_{d}"))
-        next_chosen, next_tied = [], []
-        for i in range(self.width):
-            verdict = [row[i // SMALLEST] for row in enough]
-            short = [~bit for bit in verdict]
-            equal = [a & b for a, b in zip([Const(1), *verdict], [*short, Const(1)], strict=True)]
-            ups = [above[i] for above in reached]
-            over = any_of([bit & few for bit, few in zip(ups, short, strict=True)])
-            is_digit = [a & b for a, b in zip([Const(1), *ups], [*(~up for up in ups), Const(1)], strict=True)]
-            same = any_of([a & b for a, b in zip(equal, is_digit, strict=True)])
-            next_chosen.append(chosen[i] | (tied[i] & over))
-            next_tied.append(tied[i] & same)
-        return Cat(next_chosen), Cat(next_tied)
+        return after_digit(*state, reached, enough)
 
     def _counts(self, m: Module, bits: Sequence[Value], name: str) -> Counts:
         """Set bits of every node: ``result[k][j]`` counts block j of ``SMALLEST << k`` channels."""

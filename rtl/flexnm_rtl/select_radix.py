@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
-from flexnm_rtl.arith import any_of, column_sum, count_columns, gate
+from flexnm_rtl.arith import any_of, column_sum, count_columns, gate, named
 from flexnm_rtl.config import bits_for, ceil_div
 from flexnm_rtl.pipeline import delay
 from flexnm_rtl.selection import SelectorBase
@@ -15,14 +15,51 @@ from flexnm_rtl.selection import SelectorBase
 DIGIT_BITS = 2
 
 
-def digits_of(m: Module, selector: Any, stage: int) -> tuple[list[Value], int]:
-    """The digits of all scores, from the top, that ``stage`` of a selector looks at, and the largest they can be."""
-    shift = DIGIT_BITS * (selector.digits - 1 - stage)
-    digits = [
-        delay(m, selector.enable[:stage], score[shift : shift + DIGIT_BITS], f"digit_{i}_{stage}")
-        for i, score in enumerate(selector.scores)
-    ]
-    return digits, min((1 << len(digits[0])) - 1, selector.score_max >> shift)
+class DigitSearch:
+    """The state of a threshold search between two digits: which channels are tied, and what is left of the scores.
+
+    A channel is tied as long as its digits equal the threshold's. One that is settled needs no score any more: a bit
+    of its next digit says whether it is chosen or out. It is counted with the tied ones, at an end of the scale.
+
+    ``selector``: has ``scores``, ``score_max``, ``digits`` (how many) and ``digit_bits``.
+    """
+
+    def __init__(self, selector: Any) -> None:
+        self.selector = selector
+        self.left = selector.digits
+        self.scores = [Value.cast(score) for score in selector.scores]
+        self.tied: Value = Const(-1, len(self.scores))
+        self.chosen: Value = Const(0, len(self.scores))
+
+    def digit(self) -> tuple[list[Value], int]:
+        """The highest digits that are left, and the largest they can be; all ones of a chosen channel, 0 of one that is
+        out.
+        """
+        first = self.left == self.selector.digits
+        self.left -= 1
+        shift = self.selector.digit_bits * self.left
+        digits = [score[shift:] for score in self.scores]
+        self.scores = [score[:shift] for score in self.scores]
+        if not first:
+            states = zip(self.chosen, self.tied, digits, strict=True)
+            digits = [chosen.replicate(len(digit)) | gate(tied, digit) for chosen, tied, digit in states]
+        return digits, min((1 << len(digits[0])) - 1, self.selector.score_max >> shift)
+
+    def settle(self, m: Module, chosen: Value, tied: Value) -> None:
+        """The state after a digit."""
+        self.chosen, self.tied = named(m, chosen, f"above_{self.left}"), named(m, tied, f"level_{self.left}")
+        if self.left:
+            states = zip(self.chosen, self.tied, self.scores, strict=True)
+            self.scores = [Cat(score[:-1], chosen | (tied & score[-1])) for chosen, tied, score in states]
+
+    def store(self, m: Module, enable: Value, name: str) -> None:
+        """The state after a register."""
+        self.tied = delay(m, enable, self.tied, f"tied_{name}")
+        if self.left:
+            self.scores = [delay(m, enable, score, f"rest_{i}_{name}") for i, score in enumerate(self.scores)]
+            self.chosen = Cat(~tied & score[-1] for tied, score in zip(self.tied, self.scores, strict=True))
+        else:
+            self.chosen = delay(m, enable, self.chosen, f"chosen_{name}")
 
 
 def reaches(digit: Value, d: int, largest: int) -> Value:
@@ -30,94 +67,106 @@ def reaches(digit: Value, d: int, largest: int) -> Value:
     return digit[d.bit_length() - 1] if d == largest and d & (d - 1) == 0 else digit >= d
 
 
-@dataclass(frozen=True)
-class _State:
-    """Between two digits: ``chosen`` channels are above the threshold so far, ``tied`` ones equal it.
+def after_digit(
+    chosen: Value, tied: Value, reached: Sequence[Sequence[Value]], enough: Sequence[Sequence[Value]]
+) -> tuple[Value, Value]:
+    """Chosen and tied channels after a digit.
 
-    ``missing``: chosen channels minus N, two's complement; never 0 or more, for the N-th largest score is tied.
+    ``reached[d - 1][i]``: the digit of channel i is d or above, digits being those of ``DigitSearch``.
+    ``enough[d - 1][g]``: so is that of N channels or more of the block of group g, the groups being of equal size. The
+    threshold's digit is the largest such d: channels above it are chosen, channels equal to it stay tied.
     """
+    size = len(tied) // len(enough[0]) if enough else len(tied)
+    levels = [_levels(verdicts) for verdicts in zip(*enough, strict=True)] or [[Const(1)]]
+    next_chosen, next_tied = [], []
+    for i in range(len(tied)):
+        ups = [above[i] for above in reached]
+        short = [~row[i // size] for row in enough]
+        over = any_of([Const(0), *(bit & few for bit, few in zip(ups, short, strict=True))])
+        same = any_of([hit & at for hit, at in zip(_levels(ups), levels[i // size], strict=True)])
+        next_chosen.append(chosen[i] | over)
+        next_tied.append(tied[i] & same)
+    return Cat(next_chosen), Cat(next_tied)
 
-    chosen: Value
-    tied: Value
-    missing: Value
 
-    def delayed(self, m: Module, enable: Value, name: str) -> _State:
-        """After one register."""
-        fields = (("chosen", self.chosen), ("tied", self.tied), ("missing", self.missing))
-        return _State(*(delay(m, enable, value, f"{field}_{name}") for field, value in fields))
+def _levels(reached: Sequence[Value]) -> list[Value]:
+    """One bit for each digit: it is d, if ``reached[d - 1]`` says that it is d or above."""
+    return [a & ~b for a, b in zip([Const(1), *reached], [*reached, Const(0)], strict=True)]
 
 
 class RadixSelector(SelectorBase):
-    """Walks the score two bits at a time from the top, one digit a cycle.
+    """Walks the score two bits at a time from the top, one digit a cycle (``DigitSearch``).
 
-    For every digit value d at once, it counts the tied channels whose digit is at least d, on top of ``missing``: the
-    sign says whether there are fewer than N. The threshold's digit is the largest d with N or more; channels above
-    it are chosen, channels equal to it stay tied. Then the lowest tied channels fill up: whole groups of channels in
-    one cycle, the last group's channels in another. Cost grows linearly with M.
+    For every digit value d at once, it counts the channels whose digit is at least d, on top of -N: the sign says
+    whether there are fewer than N. In the end the lowest tied channels fill up: whole groups of channels in one
+    cycle, the last group's channels in another. Cost grows linearly with M.
     Latency: ``latency`` cycles (one a digit, ties 1 for M <= 8, else 2).
     """
+
+    digit_bits = DIGIT_BITS
+    steps = 1
+    """Digits in a cycle."""
 
     def __init__(
         self, n_keep: int, m_group: int, score_width: int, *, score_max: int | None = None, runtime_n: bool = False
     ) -> None:
-        self.digits = ceil_div(score_width, DIGIT_BITS)
+        self.digits = ceil_div(score_width, self.digit_bits)
         self.group = m_group if m_group <= 8 else 4 if m_group <= 16 else 8
-        latency = self.digits + (1 if self.group == m_group else 2)
+        latency = ceil_div(self.digits, self.steps) + (1 if self.group == m_group else 2)
         super().__init__(n_keep, m_group, score_width, score_max=score_max, latency=latency, runtime_n=runtime_n)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        missing = Signal(bits_for(self.m_group) + 1, name="missing_start")
-        m.d.comb += missing.eq(-self._keep())
-        state = _State(Const(0, self.m_group), Const(-1, self.m_group), missing)
-        for stage in range(self.digits):
-            digits, largest = digits_of(m, self, stage)
-            state = self._narrow(m, stage, digits, largest, state)
-            state = state.delayed(m, self.enable[stage : stage + 1], f"{stage}")
-        kept = delay(m, self.enable[-1:], self._ties(m, state), "kept")
+        start = Signal(bits_for(self.m_group) + 1, name="start")
+        m.d.comb += start.eq(-self._keep())
+        search = DigitSearch(self)
+        missing: Value = start
+        for k in range(self.digits):
+            before = search.chosen
+            digits, largest = search.digit()
+            chosen, tied, sums = self._narrow(m, k, digits, largest, (before, search.tied), start)
+            search.settle(m, chosen, tied)
+            if not search.left:
+                missing = self._missing(m, before, start, sums)
+            if k % self.steps == self.steps - 1 or not search.left:
+                stage = k // self.steps
+                enable = self.enable[stage : stage + 1]
+                search.store(m, enable, f"{stage}")
+                missing = delay(m, enable, missing, f"missing_{stage}") if not search.left else missing
+        kept = delay(m, self.enable[-1:], self._ties(m, search.chosen, search.tied, missing), "kept")
         m.d.comb += self.mask.eq(kept)
         return m
 
-    def _narrow(self, m: Module, stage: int, digits: list[Value], largest: int, state: _State) -> _State:
-        """One digit, whose values go up to ``largest``."""
-        above = [[reaches(digit, d, largest) for digit in digits] for d in range(1, largest + 1)]
-        few: list[Value] = []
+    def _narrow(
+        self, m: Module, stage: int, digits: list[Value], largest: int, state: tuple[Value, Value], start: Value
+    ) -> tuple[Value, Value, list[Value]]:
+        """One digit, whose values go up to ``largest``: chosen, tied, and the sums of all values, on top of -N."""
+        reached = [[reaches(digit, d, largest) for digit in digits] for d in range(1, largest + 1)]
         sums: list[Value] = []
-        for d, reached in enumerate(above, 1):
-            bits = [gate(tied, bit) for tied, bit in zip(state.tied, reached, strict=True)]
-            total = Signal.like(state.missing, name=f"missing_{stage}_{d}")
-            m.d.comb += total.eq(column_sum(m, count_columns(bits, state.missing), f"count_{stage}_{d}"))
+        for d, above in enumerate(reached, 1):
+            total = Signal(len(start), name=f"sum_{stage}_{d}")
+            m.d.comb += total.eq(column_sum(m, count_columns(above, start), f"count_{stage}_{d}"))
             sums.append(total)
-            few.append(total[-1])
-        # few[d-1] is set from the first digit value on that the threshold's digit is below.
-        equal = [a & ~b for a, b in zip([*few, Const(1)], [Const(0), *few], strict=True)]
-        chosen, tied = [], []
-        for i in range(self.m_group):
-            over = any_of([Const(0), *(gate(short, above[d][i]) for d, short in enumerate(few))])
-            same = any_of([gate(hit, self._equals(above, d, i)) for d, hit in enumerate(equal)])
-            chosen.append(state.chosen[i] | (state.tied[i] & over))
-            tied.append(state.tied[i] & same)
-        missing = any_of([gate(hit, total) for hit, total in zip(equal, [*sums, state.missing], strict=True)])
-        return _State(Cat(chosen), Cat(tied), missing)
+        chosen, tied = after_digit(*state, reached, [[~total[-1]] for total in sums])
+        return chosen, tied, sums
 
-    def _equals(self, above: list[list[Value]], d: int, channel: int) -> Value:
-        """The channel's digit is d."""
-        reached = above[d - 1][channel] if d else Const(1)
-        return reached & ~above[d][channel] if d < len(above) else reached
+    def _missing(self, m: Module, before: Value, start: Value, sums: list[Value]) -> Value:
+        """Chosen channels after the last digit minus N: those above its threshold, and those chosen before it."""
+        fewest = column_sum(m, count_columns(list(before), start), "chosen_before")
+        levels = _levels([~total[-1] for total in sums])
+        return any_of([gate(hit, total) for hit, total in zip(levels, [*sums, fewest], strict=True)])
 
-    def _ties(self, m: Module, state: _State) -> Value:
+    def _ties(self, m: Module, chosen: Value, tied: Value, missing: Value) -> Value:
         """The mask: chosen channels, and the lowest ``-missing`` tied ones."""
         if self.group == self.m_group:
-            return state.chosen | self._lowest(m, state.tied, state.missing)
+            return chosen | self._lowest(m, tied, missing)
         size = self.group
         starts = range(0, self.m_group, size)
-        sums = [
-            column_sum(m, count_columns(state.tied[:start], state.missing), f"tied_below_{start}") for start in starts
-        ]
+        sums = [column_sum(m, count_columns(tied[:start], missing), f"tied_below_{start}") for start in starts]
         room = [*(total[-1] for total in sums), Const(0)]  # room[g]: group g begins before all N are found
         whole, last, rest, group = [], [], [], []
         for g, start in enumerate(starts):
-            members = state.tied[start : start + size]
+            members = tied[start : start + size]
             here = Signal(name=f"ends_in_{g}")
             m.d.comb += here.eq(room[g] & ~room[g + 1])
             whole.append(gate(room[g + 1], members))
@@ -125,7 +174,7 @@ class RadixSelector(SelectorBase):
             rest.append(gate(here, sums[g][: bits_for(size) + 1]))
             group.append(gate(here, members))
         enable = self.enable[-2:-1]
-        sure = delay(m, enable, state.chosen | Cat(whole), "sure")
+        sure = delay(m, enable, chosen | Cat(whole), "sure")
         ends = delay(m, enable, Cat(last), "ends")
         found = self._lowest(m, delay(m, enable, any_of(group), "group"), delay(m, enable, any_of(rest), "rest"))
         spread = Cat(gate(end, found) for end in ends)[: self.m_group]

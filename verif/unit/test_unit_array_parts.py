@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import Value
 from flexnm_rtl.config import Config, Selector
 from flexnm_rtl.drain import ResultDrain
-from flexnm_rtl.operands import ShiftBank, has_network, route_bank, value_bank, weight_bank
+from flexnm_rtl.operands import ShiftBank, route_bank, value_bank, weight_bank
 from flexnm_rtl.processing_element import ProcessingElement
 from route_tools import route_of
 from unit_tools import pack, simulate, unpack
