@@ -35,7 +35,7 @@ class RadixVariant(RadixSelector):
         runtime_n: bool = False,
     ) -> None:
         self.digit_bits = digit_bits
-        self.steps = steps
+        self.digits_a_cycle = steps
         super().__init__(n_keep, m_group, score_width, score_max=score_max, runtime_n=runtime_n)
 
 

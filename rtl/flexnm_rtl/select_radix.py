@@ -104,15 +104,14 @@ class RadixSelector(SelectorBase):
     """
 
     digit_bits = DIGIT_BITS
-    steps = 1
-    """Digits in a cycle."""
+    digits_a_cycle = 1
 
     def __init__(
         self, n_keep: int, m_group: int, score_width: int, *, score_max: int | None = None, runtime_n: bool = False
     ) -> None:
         self.digits = ceil_div(score_width, self.digit_bits)
         self.group = m_group if m_group <= 8 else 4 if m_group <= 16 else 8
-        latency = ceil_div(self.digits, self.steps) + (1 if self.group == m_group else 2)
+        latency = ceil_div(self.digits, self.digits_a_cycle) + (1 if self.group == m_group else 2)
         super().__init__(n_keep, m_group, score_width, score_max=score_max, latency=latency, runtime_n=runtime_n)
 
     def elaborate(self, platform: object) -> Module:
@@ -128,8 +127,8 @@ class RadixSelector(SelectorBase):
             search.settle(m, chosen, tied)
             if not search.left:
                 missing = self._missing(m, before, start, sums)
-            if k % self.steps == self.steps - 1 or not search.left:
-                stage = k // self.steps
+            if k % self.digits_a_cycle == self.digits_a_cycle - 1 or not search.left:
+                stage = k // self.digits_a_cycle
                 enable = self.enable[stage : stage + 1]
                 search.store(m, enable, f"{stage}")
                 missing = delay(m, enable, missing, f"missing_{stage}") if not search.left else missing

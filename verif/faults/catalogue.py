@@ -31,10 +31,10 @@ UNIT_FAULTS = [
         "compressor-n16m32",
     ),
     Fault(
-        "radix: what is missing never changes",
+        "radix: what is missing does not depend on the last digit",
         "select_radix.py",
-        "zip(equal, [*sums, state.missing], strict=True)",
-        "zip(equal, [state.missing] * len(equal), strict=True)",
+        "zip(levels, [*sums, fewest], strict=True)",
+        "zip(levels, [fewest] * len(levels), strict=True)",
         "compressor-n16m32",
     ),
     Fault(
@@ -112,8 +112,8 @@ UNIT_FAULTS = [
     Fault(
         "index list: fields off by one",
         "positions.py",
-        "Const(n + d, cfg.index_width)",
-        "Const(n + d + 1, cfg.index_width)",
+        "Const(channel, cfg.index_width)",
+        "Const(channel + 1, cfg.index_width)",
         "compressor-n4m8-index",
     ),
     Fault(
@@ -128,7 +128,35 @@ UNIT_FAULTS = [
         "positions.py",
         "range(min(cfg.window, cfg.m_group - n))",
         "range(max(1, min(cfg.window, cfg.m_group - n) - 1))",
+        "mac_array-n2m4",
+    ),
+    Fault(
+        "compaction: dropped channels are taken too",
+        "compaction.py",
+        "hit = there & self._goes(k, distance, source - place)",
+        "hit = self._goes(k, distance, source - place)",
         "compressor-n2m4",
+    ),
+    Fault(
+        "compaction: the second stage moves by the whole distance",
+        "compaction.py",
+        "shift = self.low if k else 0",
+        "shift = 0",
+        "compressor-n16m32",
+    ),
+    Fault(
+        "compaction: distances do not move with their channels",
+        "compaction.py",
+        "gate(hit, slots[source][1]) for hit, source in zip(here, sources, strict=True)",
+        "slots[source][1] for source in sources[:1]",
+        "compressor-n16m32",
+    ),
+    Fault(
+        "compaction: of index lists, the way back ends at every source",
+        "compaction.py",
+        "there, held = any_of([hit for hit, _ in hits]), any_of([distance for _, distance in hits])",
+        "there, held = any_of([hit for hit, _ in hits]), hits[0][1]",
+        "mac_array-n8m16-index-radix",
     ),
     Fault(
         "decompressor: position off by one",
@@ -147,8 +175,8 @@ UNIT_FAULTS = [
     Fault(
         "array: activations taken as unsigned",
         "processing_element.py",
-        "product.eq(value * weight)",
-        "product.eq(value.as_unsigned() * weight)",
+        "product.eq(weight * value)",
+        "product.eq(weight * value.as_unsigned())",
         "mac_array-n2m4",
     ),
     Fault(

@@ -21,7 +21,13 @@ FLEXIBLE_FAULTS = [
         "used[j // 2] + ties[k][j - 1] if j % 2 else used[j // 2]",
         "used[j // 2]",
     ),
-    _unit("settled channels are not counted", "select_flexible.py", "one.replicate(len(digit)) | gate", "gate"),
+    _unit("settled channels are not counted", "select_radix.py", "chosen.replicate(len(digit)) | gate", "gate"),
+    _unit(
+        "what was kept in a block before stays behind the last value",
+        "compaction.py",
+        "len(sources) > 1 or (last and not self.exact)",
+        "len(sources) > 1",
+    ),
     _unit(
         "one place too many", "select_flexible.py", "~negative & (many | (low > i))", "~negative & (many | (low >= i))"
     ),

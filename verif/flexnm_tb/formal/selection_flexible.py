@@ -16,11 +16,11 @@ from flexnm_rtl.select_radix import DIGIT_BITS
 
 from flexnm_tb.formal.proof import Circuit, Proof, check
 from flexnm_tb.formal.rules import bare, history, named, settled
+from flexnm_tb.formal.selection_radix import REST, TOP, check_wiring, free_digits, free_state
 from flexnm_tb.formal.threshold import Probed, check_step, check_ties, noted, room
 
 SCORE_WIDTH, SCORE_MAX = 8, 128
 UNIT = 8
-TOP, REST = 0, 1
 
 
 class _Probed(Probed, FlexibleSelector):
@@ -54,13 +54,10 @@ def _selector(m: Module, c: Circuit, width: int, level: int) -> tuple[FlexibleSe
 def _step(width: int, level: int, stage: int) -> Circuit:
     def describe(m: Module, c: Circuit) -> None:
         selector, is_level, n = _selector(m, c, width, level)
-        old = (c.free(width, "chosen"), c.free(width, "tied"))
-        if stage == TOP:
-            m.d.comb += Assume((old[0] == 0) & (old[1] == (1 << width) - 1))
+        old = free_state(m, c, width, stage)
         largest = min((1 << DIGIT_BITS) - 1, SCORE_MAX >> (DIGIT_BITS * (selector.digits - 1 - stage)))
-        digits = [c.free(DIGIT_BITS, f"digit_{i}") for i in range(width)]
-        m.d.comb += [Assume(digit <= largest) for digit in digits]
-        above, level_ = selector._narrow(m, stage, list(digits), largest, old, is_level)
+        digits = free_digits(m, c, old, largest)
+        above, level_ = selector._narrow(m, stage, digits, largest, old, is_level)
         new = (named(m, above, "above"), named(m, level_, "level"))
         check_step(m, _blocks(width, level), n, old, new, digits)
 
@@ -90,14 +87,7 @@ def _wiring(width: int) -> Circuit:
         c.ports += [selector.n, selector.level]
         first = selector.steps[0][1]
         check(m, "start", (first[0] == 0) & (first[1] == (1 << width) - 1))
-        follows = [*(old for _, old, _ in selector.steps[1:]), selector.final]
-        for stage, ((digits, _, new), after) in enumerate(zip(selector.steps, follows, strict=True)):
-            for k, (a, b) in enumerate(zip(after, new, strict=True)):
-                check(m, f"state_{stage}_{k}", ~settled(m, 1) | (a == history(m, b, 1, f"new_{stage}_{k}")))
-            shift = DIGIT_BITS * (selector.digits - 1 - stage)
-            for i, (digit, score) in enumerate(zip(digits, scores, strict=True)):
-                seen = history(m, score[shift : shift + DIGIT_BITS], stage, f"seen_{i}_{stage}")
-                check(m, f"digit_{stage}_{i}", ~settled(m, stage) | (digit == seen))
+        check_wiring(m, selector, scores)
 
     return Circuit(describe)
 

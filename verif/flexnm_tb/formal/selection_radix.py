@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from amaranth.hdl import Assume, Cat, Fragment, Module, Signal, Value
+from amaranth.hdl import Assume, Cat, Fragment, Module, Mux, Signal, Value
 from flexnm_rtl.config import Config
 from flexnm_rtl.pipeline import delay
-from flexnm_rtl.select_radix import DIGIT_BITS, RadixSelector, _State
+from flexnm_rtl.select_radix import DIGIT_BITS, RadixSelector
 
 from flexnm_tb.formal.proof import Circuit, Proof, check
 from flexnm_tb.formal.rules import bare, history, named, population, settled
 from flexnm_tb.formal.selection_rank import PATTERNS, WIDTH
-from flexnm_tb.formal.threshold import Probed, check_step, check_ties, noted, pair_lemma, room
+from flexnm_tb.formal.threshold import Probed, State, check_step, check_ties, noted, pair_lemma, room
 
 LARGE = ((8, 16), (16, 32))
 """Steps of these patterns are in ``selection_radix_large``."""
@@ -26,18 +26,22 @@ TOP, REST = 0, 1
 class _Probed(Probed, RadixSelector):
     """Notes what goes into every step and what comes out; nothing changes."""
 
-    def _narrow(self, m: Module, stage: int, digits: list[Value], largest: int, state: _State) -> _State:
-        result = super()._narrow(m, stage, digits, largest, state)
-        self.note(m, stage, digits, _parts(state), _parts(result))
-        return result
+    def _narrow(
+        self, m: Module, stage: int, digits: list[Value], largest: int, state: State, start: Value
+    ) -> tuple[Value, Value, list[Value]]:
+        chosen, tied, sums = super()._narrow(m, stage, digits, largest, state, start)
+        self.note(m, stage, digits, state, (chosen, tied))
+        return chosen, tied, sums
 
-    def _ties(self, m: Module, state: _State) -> Value:
-        self.final = noted(m, _parts(state), "final")
-        return super()._ties(m, state)
+    def _missing(self, m: Module, before: Value, start: Value, sums: list[Value]) -> Value:
+        self.start = named(m, start, "noted_start")
+        self.missing = named(m, super()._missing(m, before, start, sums), "noted_missing")
+        return self.missing
 
-
-def _parts(state: _State) -> list[Value]:
-    return [state.chosen, state.tied, state.missing]
+    def _ties(self, m: Module, chosen: Value, tied: Value, missing: Value) -> Value:
+        self.final = noted(m, (chosen, tied), "final")
+        self.final_missing = named(m, missing, "final_missing")
+        return super()._ties(m, chosen, tied, missing)
 
 
 def selector_of(n: int, m: int, kind: type[RadixSelector] = RadixSelector) -> RadixSelector:
@@ -52,26 +56,43 @@ def largest_of(selector: RadixSelector, stage: int) -> int:
     return min((1 << DIGIT_BITS) - 1, selector.score_max >> shift)
 
 
-def _free_state(m: Module, c: Circuit, n: int, channels: int) -> _State:
-    """Any state in order; the places that are missing are counted from it."""
+def free_digits(m: Module, c: Circuit, state: State, largest: int) -> list[Value]:
+    """Digits as ``DigitSearch`` has them: at an end of the scale for a channel that is not tied."""
+    free = [c.free(DIGIT_BITS, f"digit_{i}") for i in range(len(state[0]))]
+    m.d.comb += [Assume(digit <= largest) for digit in free]
+    return [
+        named(m, Mux(tied, digit, chosen.replicate(DIGIT_BITS)), f"seen_{i}")
+        for i, (chosen, tied, digit) in enumerate(zip(*state, free, strict=True))
+    ]
+
+
+def free_state(m: Module, c: Circuit, channels: int, stage: int) -> State:
+    """Any chosen and tied channels, none of them both; before the top digit all are tied."""
     chosen, tied = c.free(channels, "chosen"), c.free(channels, "tied")
-    missing = Signal((channels - 1).bit_length() + 1, name="missing")
-    m.d.comb += missing.eq(population(chosen) - n)
-    return _State(chosen, tied, missing)
+    m.d.comb += Assume((chosen & tied) == 0)
+    if stage == TOP:
+        m.d.comb += Assume(tied == (1 << channels) - 1)
+    return chosen, tied
+
+
+def start_of(m: Module, n: int, channels: int) -> Signal:
+    """-N, as the selector has it."""
+    start = Signal((channels - 1).bit_length() + 1, name="start")
+    m.d.comb += start.eq(-n)
+    return start
 
 
 def _step(n: int, channels: int, stage: int) -> Circuit:
     def describe(m: Module, c: Circuit) -> None:
         selector = bare(selector_of(n, channels))
-        old = _free_state(m, c, n, channels)
+        old, start = free_state(m, c, channels, stage), start_of(m, n, channels)
         largest = largest_of(selector, stage)
-        digits = [c.free(DIGIT_BITS, f"digit_{i}") for i in range(channels)]
-        m.d.comb += [Assume(digit <= largest) for digit in digits]
-        found = selector._narrow(m, stage, digits, largest, old)
-        new = tuple(named(m, bits, name) for bits, name in ((found.chosen, "above"), (found.tied, "level")))
-        check_step(m, [range(channels)], n, (old.chosen, old.tied), (new[0], new[1]), digits)
-        width = len(old.missing)
-        check(m, "missing", found.missing[:width] == (population(new[0]) - n)[:width])
+        digits = free_digits(m, c, old, largest)
+        above, level, sums = selector._narrow(m, stage, digits, largest, old, start)
+        new = (named(m, above, "above"), named(m, level, "level"))
+        check_step(m, [range(channels)], n, old, new, digits)
+        missing = selector._missing(m, old[0], start, sums)[: len(start)]
+        check(m, "missing", missing == (population(new[0]) - n)[: len(start)])
 
     return Circuit(describe)
 
@@ -80,12 +101,14 @@ def _last(n: int, channels: int) -> Circuit:
     def describe(m: Module, c: Circuit) -> None:
         selector = bare(selector_of(n, channels))
         m.d.comb += selector.enable.eq(-1)
-        state = _free_state(m, c, n, channels)
-        m.d.comb += Assume(room((state.chosen, state.tied), range(channels), n))
-        mask = delay(m, selector.enable[-1:], selector._ties(m, state), "kept")
+        state = (c.free(channels, "chosen"), c.free(channels, "tied"))
+        missing = start_of(m, n, channels) + population(state[0])
+        m.d.comb += Assume(room(state, range(channels), n))
+        width = (channels - 1).bit_length() + 1
+        mask = delay(m, selector.enable[-1:], selector._ties(m, *state, named(m, missing[:width], "missing")), "kept")
         cycles = selector.latency - selector.digits
-        late = [history(m, bits, cycles, name) for bits, name in ((state.chosen, "chosen"), (state.tied, "tied"))]
-        check_ties(m, [range(channels)], n, (late[0], late[1]), mask, settled(m, cycles))
+        late = (history(m, state[0], cycles, "chosen"), history(m, state[1], cycles, "tied"))
+        check_ties(m, [range(channels)], n, late, mask, settled(m, cycles))
 
     return Circuit(describe)
 
@@ -99,20 +122,30 @@ def _wiring(n: int, channels: int) -> Circuit:
         m.submodules.selector = Fragment.get(selector, None)
         scores = [c.free(WIDTH, f"score_{i}") for i in range(channels)]
         m.d.comb += [selector.enable.eq(-1), Value.cast(selector.scores).eq(Cat(scores))]
-        width = len(selector.steps[0][1][2])
-        start: Sequence[Any] = [0, (1 << channels) - 1, (1 << width) - n]
-        _same(m, "start", selector.steps[0][1], start, settled(m, 0))
-        follows = [*(old for _, old, _ in selector.steps[1:]), selector.final]
-        for stage, ((digits, _, new), after) in enumerate(zip(selector.steps, follows, strict=True)):
-            ready = settled(m, stage + 1)
-            _same(m, f"state_{stage}", after, [history(m, v, 1, f"new_{stage}_{k}") for k, v in enumerate(new)], ready)
-            shift = DIGIT_BITS * (selector.digits - 1 - stage)
-            seen = [
-                history(m, score[shift : shift + DIGIT_BITS], stage, f"d_{i}_{stage}") for i, score in enumerate(scores)
-            ]
-            _same(m, f"digit_{stage}", digits, seen, settled(m, stage))
+        everything: Sequence[Any] = [0, (1 << channels) - 1]
+        _same(m, "start", selector.steps[0][1], everything, settled(m, 0))
+        check(m, "minus_n", selector.start == (-n) % (1 << len(selector.start)))
+        check_wiring(m, selector, scores)
+        late = history(m, selector.missing, 1, "missing")
+        check(m, "missing", ~settled(m, selector.digits) | (selector.final_missing == late))
 
     return Circuit(describe)
+
+
+def check_wiring(m: Module, selector: Any, scores: Sequence[Value]) -> None:
+    """Assert what every step of a probed selector is given: the last state, and a digit of the same block's scores.
+
+    Of a channel that is not tied any more, the digit is at the end of the scale that its state says.
+    """
+    follows = [*(old for _, old, _ in selector.steps[1:]), selector.final]
+    for stage, ((digits, old, new), after) in enumerate(zip(selector.steps, follows, strict=True)):
+        late = [history(m, value, 1, f"new_{stage}_{k}") for k, value in enumerate(new)]
+        _same(m, f"state_{stage}", after, late, settled(m, stage + 1))
+        shift = DIGIT_BITS * (selector.digits - 1 - stage)
+        for i, (digit, score) in enumerate(zip(digits, scores, strict=True)):
+            seen = history(m, score[shift : shift + DIGIT_BITS], stage, f"seen_{i}_{stage}")
+            expected = Mux(old[1][i], seen, old[0][i].replicate(DIGIT_BITS))
+            check(m, f"digit_{stage}_{i}", ~settled(m, stage) | (digit == expected))
 
 
 def _same(m: Module, name: str, found: Sequence[Any], expected: Sequence[Any], ready: Value) -> None:
@@ -151,8 +184,8 @@ def proofs() -> list[Proof]:
         found += [
             Proof(
                 name=f"select/radix/{n}:{m}/{name}",
-                claim="From any state in order, a digit moves channels by the rules, and the N-th largest score is "
-                "tied afterwards (abc pdr, all states and digits).",
+                claim="From any state in order, a digit moves channels by the rules, the N-th largest score is tied "
+                "afterwards, and `missing` is right where it is the last (abc pdr, all states and digits).",
                 build=build,
                 engine="abc pdr",
             )

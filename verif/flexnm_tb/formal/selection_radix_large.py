@@ -10,12 +10,20 @@ from itertools import pairwise
 
 from amaranth.hdl import Assume, Cat, Module, Value
 from flexnm_rtl.pipeline import delay
-from flexnm_rtl.select_radix import DIGIT_BITS, _State
 
 from flexnm_tb.formal.counts import sums_cut
 from flexnm_tb.formal.proof import FORWARD, Circuit, Proof, check
 from flexnm_tb.formal.rules import bare, history, implies, named, population, settled
-from flexnm_tb.formal.selection_radix import LARGE, REST, TOP, largest_of, selector_of
+from flexnm_tb.formal.selection_radix import (
+    LARGE,
+    REST,
+    TOP,
+    free_digits,
+    free_state,
+    largest_of,
+    selector_of,
+    start_of,
+)
 
 
 def _step(n: int, channels: int, stage: int) -> Circuit:
@@ -23,26 +31,25 @@ def _step(n: int, channels: int, stage: int) -> Circuit:
 
     def describe(m: Module, c: Circuit) -> None:
         selector = bare(selector_of(n, channels))
-        chosen, tied = c.free(channels, "chosen"), c.free(channels, "tied")
-        missing = c.free((channels - 1).bit_length() + 1, "missing")
+        (chosen, tied), start = free_state(m, c, channels, stage), start_of(m, n, channels)
         largest = largest_of(selector, stage)
-        digits = [c.free(DIGIT_BITS, f"digit_{i}") for i in range(channels)]
-        m.d.comb += [Assume(digit <= largest) for digit in digits]
+        digits = free_digits(m, c, (chosen, tied), largest)
         with sums_cut(c, "select_radix") as cut:
-            found = selector._narrow(m, stage, digits, largest, _State(chosen, tied, missing))
-        few = [total[-1] for total in cut.sums]
+            above, level, sums = selector._narrow(m, stage, digits, largest, (chosen, tied), start)
+            missing = selector._missing(m, chosen, start, sums)
+        few = [total[-1] for total in cut.sums[:largest]]
         m.d.comb += [Assume(implies(low, high)) for low, high in pairwise(few)]
         threshold = named(m, largest - population(few), "threshold")
-        for d, columns in enumerate(cut.columns, 1):
-            reached = [tied[i] & (digit >= d) for i, digit in enumerate(digits)]
-            check(m, f"counted_{d}", Cat(columns[0][1:]) == Cat(reached))
-            check(m, f"start_{d}", Cat(columns[0][0], *(bit for column in columns[1:] for bit in column)) == missing)
+        counted = [*([digit >= d for digit in digits] for d in range(1, largest + 1)), list(chosen)]
+        for d, (columns, bits) in enumerate(zip(cut.columns, counted, strict=True), 1):
+            check(m, f"counted_{d}", Cat(columns[0][1:]) == Cat(bits))
+            check(m, f"start_{d}", Cat(columns[0][0], *(bit for column in columns[1:] for bit in column)) == start)
         for i, digit in enumerate(digits):
-            check(m, f"chosen_{i}", found.chosen[i] == (chosen[i] | (tied[i] & (digit > threshold))))
-            check(m, f"tied_{i}", found.tied[i] == (tied[i] & (digit == threshold)))
+            # What stays chosen is counted at every digit value: all ones.
+            check(m, f"chosen_{i}", above[i] == (chosen[i] | (tied[i] & (digit > threshold))))
+            check(m, f"tied_{i}", level[i] == (tied[i] & (digit == threshold)))
         for d in range(largest + 1):
-            expected = cut.sums[d] if d < largest else missing
-            check(m, f"missing_{d}", implies(threshold == d, found.missing[: len(missing)] == expected))
+            check(m, f"missing_{d}", implies(threshold == d, missing[: len(start)] == cut.sums[d]))
 
     return Circuit(describe)
 
@@ -56,7 +63,7 @@ def _last(n: int, channels: int) -> Circuit:
         chosen, tied = c.free(channels, "chosen"), c.free(channels, "tied")
         width = (channels - 1).bit_length() + 1
         missing = c.free(width, "missing")
-        mask = delay(m, selector.enable[-1:], selector._ties(m, _State(chosen, tied, missing)), "kept")
+        mask = delay(m, selector.enable[-1:], selector._ties(m, chosen, tied, missing), "kept")
         cycles = selector.latency - selector.digits
         late_chosen, late_tied, late = (
             history(m, value, cycles, name)
@@ -80,9 +87,9 @@ def proofs() -> list[Proof]:
         found += [
             Proof(
                 name=f"select/radix/{n}:{m}/{name}",
-                claim="A digit counts the tied channels that reach each value, on top of `missing`; those above the "
-                "threshold become chosen, those at it stay tied, and `missing` becomes the sum above it (abc pdr, all "
-                "states and digits, sums cut to numbers whose verdicts are in order).",
+                claim="A digit counts the channels that reach each value, chosen ones included, on top of -N; those "
+                "above the threshold become chosen, those at it stay tied, and `missing` is the sum above it (abc pdr, "
+                "all states and digits, sums cut to numbers whose verdicts are in order).",
                 build=partial(_step, n, m, stage),
                 engine="abc pdr",
             )
