@@ -98,7 +98,7 @@ def proofs() -> list[Proof]:
         Proof(
             name=f"select/flexible/unit_{UNIT}/wiring",
             claim="Every step works on the state that the step before it gave, and on its digit of the scores of the "
-            "same block (abc pdr, all scores).",
+            "same block, at an end of the scale for a channel that is not tied (abc pdr, all scores).",
             build=partial(_wiring, UNIT),
             engine="abc pdr",
         )

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from amaranth.hdl import Assume, Cat, Fragment, Module, Mux, Signal, Value
+from flexnm_rtl.arith import gate
 from flexnm_rtl.config import Config
 from flexnm_rtl.pipeline import delay
 from flexnm_rtl.select_radix import DIGIT_BITS, RadixSelector
@@ -135,17 +136,25 @@ def _wiring(n: int, channels: int) -> Circuit:
 def check_wiring(m: Module, selector: Any, scores: Sequence[Value]) -> None:
     """Assert what every step of a probed selector is given: the last state, and a digit of the same block's scores.
 
-    Of a channel that is not tied any more, the digit is at the end of the scale that its state says.
+    The digit's top bit and the chosen channels are taken as the registers have them. That makes the digit the score's
+    where a channel is tied, and an end of the scale elsewhere, as no step makes a channel chosen and tied.
     """
     follows = [*(old for _, old, _ in selector.steps[1:]), selector.final]
-    for stage, ((digits, old, new), after) in enumerate(zip(selector.steps, follows, strict=True)):
-        late = [history(m, value, 1, f"new_{stage}_{k}") for k, value in enumerate(new)]
+    for stage, ((_, _, (above, level)), after) in enumerate(zip(selector.steps, follows, strict=True)):
+        final = stage == len(follows) - 1
+        kept = [above if final else above & ~level, level]
+        late = [history(m, value, 1, f"new_{stage}_{k}") for k, value in enumerate(kept)]
         _same(m, f"state_{stage}", after, late, settled(m, stage + 1))
+    for stage, (digits, (chosen, tied), _) in enumerate(selector.steps):
         shift = DIGIT_BITS * (selector.digits - 1 - stage)
         for i, (digit, score) in enumerate(zip(digits, scores, strict=True)):
-            seen = history(m, score[shift : shift + DIGIT_BITS], stage, f"seen_{i}_{stage}")
-            expected = Mux(old[1][i], seen, old[0][i].replicate(DIGIT_BITS))
-            check(m, f"digit_{stage}_{i}", ~settled(m, stage) | (digit == expected))
+            seen: Value = history(m, score[shift : shift + DIGIT_BITS], stage, f"seen_{i}_{stage}")
+            if stage:
+                above, level = (state[i] for state in selector.steps[stage - 1][2])
+                top = history(m, score[shift + DIGIT_BITS - 1], stage - 1, f"top_{i}_{stage}")
+                held = history(m, above | (level & top), 1, f"held_{i}_{stage}")
+                seen = chosen[i].replicate(DIGIT_BITS) | gate(tied[i], Cat(seen[:-1], held))
+            check(m, f"digit_{stage}_{i}", ~settled(m, stage) | (digit == seen))
 
 
 def _same(m: Module, name: str, found: Sequence[Any], expected: Sequence[Any], ready: Value) -> None:
@@ -168,7 +177,7 @@ def proofs() -> list[Proof]:
         Proof(
             name=f"select/radix/{n}:{m}/wiring",
             claim="Every step works on the state that the step before it gave, and on its digit of the scores of "
-            "the same block (abc pdr, all scores).",
+            "the same block, at an end of the scale for a channel that is not tied (abc pdr, all scores).",
             build=partial(_wiring, n, m),
             engine="abc pdr",
         )
