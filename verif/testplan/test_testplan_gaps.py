@@ -87,7 +87,7 @@ def test_processing_elements_are_written_once() -> None:
     """Six elements of one module; a bank a row for values, one a column for weights."""
     name, files = render("mac_array", SMALL)
     text = files[f"{name}.v"]
-    for part, count in (("pe", 6), ("value_bank", 3), ("offset_bank", 3), ("weight_bank", 2)):
+    for part, count in (("pe", 6), ("value_bank", 3), ("route_bank", 3), ("weight_bank", 2)):
         assert len(re.findall(rf"^ *module {name}_{part}\(", text, re.MULTILINE)) == 1
         assert len(re.findall(rf"^  {name}_{part} {part}_", text, re.MULTILINE)) == count
 

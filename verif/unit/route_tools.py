@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from flexnm_rtl.compaction import network_of
+from flexnm_rtl.compaction import Stage, network_of
 from flexnm_rtl.config import Config
 from flexnm_rtl.operands import has_network
 from unit_tools import pack, unpack
@@ -16,16 +16,18 @@ def route_of(cfg: Config, channels: Sequence[int], rng: random.Random) -> int:
     offsets = [channel - position for position, channel in enumerate(channels)]
     if not has_network(cfg):
         return pack(offsets, cfg.offset_width)
+    network = network_of(cfg)
     bits = []
-    for k, stage in enumerate(network_of(cfg).stages):
-        places = {
-            channel - offset % (1 << k): offset >> k & 1 for channel, offset in zip(channels, offsets, strict=True)
-        }
-        for sources in stage.values():
-            if len(sources) == 2:
-                keeps, takes = places.get(sources[0]) == 0, places.get(sources[1]) == 1
-                assert not (keeps and takes), "two channels meet"
-                bits.append(takes or (not keeps and rng.random() < 0.5))
+    before = list(channels)
+    for k, stage in enumerate(network.stages):
+        whole = k == len(network.stages) - 1
+        after = [c - (o if whole else o % (1 << network.low)) for c, o in zip(channels, offsets, strict=True)]
+        assert len(set(after)) == len(after), "two channels meet"
+        comes = dict(zip(after, before, strict=True))
+        for place, sources in stage.items():
+            if len(sources) > 1:
+                bits += [comes.get(place, rng.choice(sources)) == source for source in sources]
+        before = after
     return pack(bits, 1)
 
 
@@ -35,7 +37,16 @@ def channels_of(cfg: Config, route: int) -> list[int]:
         return [k + offset for k, offset in enumerate(unpack(route, cfg.offset_width, cfg.n_keep, signed=False))]
     network = network_of(cfg)
     moves = iter(unpack(route, 1, network.move_count, signed=False))
-    slots = {channel: channel for channel in range(cfg.m_group)}
+    slots = [{channel} for channel in range(cfg.m_group)]
     for stage in network.stages:
-        slots = {place: slots[sources[next(moves) if len(sources) == 2 else 0]] for place, sources in stage.items()}
-    return [slots[position] for position in range(cfg.n_keep)]
+        slots = _after(stage, slots, moves)
+    return [channel for position in range(cfg.n_keep) for channel in slots[position]]
+
+
+def _after(stage: Stage, slots: Sequence[set[int]], moves: Iterator[int]) -> list[set[int]]:
+    """The channels whose or is in every place after a stage."""
+    found: list[set[int]] = [set() for _ in slots]
+    for place, sources in stage.items():
+        taken = [source for source in sources if len(sources) == 1 or next(moves)]
+        found[place] = set().union(*(slots[source] for source in taken))
+    return found
