@@ -26,13 +26,12 @@ from amaranth.lib.wiring import In, Out
 from flexnm_gen.asic import Mapped, map_area
 from flexnm_gen.liberty import read_liberty
 from flexnm_gen.netlist import to_verilog
-from flexnm_rtl.compaction import network_of
 from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.enumerative import RankDecoder, RankEncoder
 from flexnm_rtl.pipeline import delay
-from flexnm_rtl.positions import distances_of, metadata_of, positions_of_channel
+from flexnm_rtl.positions import metadata_of, moves_of, positions_of_channel
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -62,8 +61,7 @@ class PlainCodec(wiring.Component):
         return m
 
     def _indices(self, m: Module) -> Value:
-        moves = network_of(self.cfg).moves(m, self.source, distances_of(m, self.source, "source"), "move")
-        return metadata_of(m, self.cfg, self.source, moves)
+        return metadata_of(m, self.cfg, self.source, moves_of(m, self.cfg, self.source, "move"))
 
     def _mask(self) -> Value:
         cfg = self.cfg

@@ -26,20 +26,21 @@ class CompactionNetwork:
 
     A kept channel has to move down by its distance, the number of dropped channels below it. The distance is split
     into a low digit of ``low`` bits and the rest: a first stage moves by the one, a second stage by ``2**low`` times
-    the other. Kept channels never meet: with equal digits they keep their gaps, and of two neighbours whose distances
-    differ the upper one moves farther past dropped channels only. (With ``low`` = 1 in every stage this is Guy
-    Steele's compress, in Warren: Hacker's Delight, 2nd edition, section 7-4.) ``low`` = 0: one stage, an (M-N+1):1
-    multiplexer a position.
+    the other. Kept channels never meet: the distances of two of them differ by less than the channels do, and the
+    moves of a stage by no more than the distances. (With a stage for each bit this is Guy Steele's compress, in
+    Warren: Hacker's Delight, 2nd edition, section 7-4.) ``low`` = 0: one stage, an (M-N+1):1 multiplexer a position.
 
     A multiplexer is an and-or of one ``move`` bit an input. Places that no kept channel can reach do not exist, nor do
     inputs; a place with one input has no multiplexer. ``low`` is chosen for the fewest inputs in all: one stage with 6
     at 2:4 and 20 at 4:8, two with 68 in place of 72 at 8:16, with 192 in place of 272 at 16:32.
     ``exact``: always ``n_keep`` are kept; else they may be fewer, and 0 comes to the positions behind them.
+    ``deep``: two stages are allowed.
     """
 
     n_keep: int
     m_group: int
     exact: bool = True
+    deep: bool = True
 
     @property
     def farthest(self) -> int:
@@ -49,7 +50,8 @@ class CompactionNetwork:
     @cached_property
     def low(self) -> int:
         """Bits of the low digit, 0 where one stage is best."""
-        return min(range(self.farthest.bit_length()), key=lambda low: (self._inputs(self._stages_of(low)), low))
+        bits = range(self.farthest.bit_length() if self.deep else 1)
+        return min(bits, key=lambda low: (self._inputs(self._stages_of(low)), low))
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -160,5 +162,8 @@ class CompactionNetwork:
 
 
 def network_of(cfg: Config) -> CompactionNetwork:
-    """Of a block's kept channels; in a flexible unit they may be fewer than N."""
-    return CompactionNetwork(cfg.n_keep, cfg.m_group, exact=not cfg.flexible)
+    """Of a block's kept channels; in a flexible unit they may be fewer than N.
+
+    With ``short_stages`` it is on the slowest path of a design for FPGAs: there two stages took more lookup tables.
+    """
+    return CompactionNetwork(cfg.n_keep, cfg.m_group, exact=not cfg.flexible, deep=not cfg.short_stages)

@@ -12,7 +12,7 @@ from flexnm_rtl.compaction import network_of
 from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.enumerative import RankEncoder
 from flexnm_rtl.pipeline import StageControl, delay
-from flexnm_rtl.positions import distances_of, metadata_of
+from flexnm_rtl.positions import metadata_of, moves_of
 
 
 class Compressor(wiring.Component):
@@ -56,13 +56,11 @@ class Compressor(wiring.Component):
             control.o_ready.eq(self.o.ready),
         ]
         first, rest = control.enable[: self.early], control.enable[self.early :]
-        distances = distances_of(m, marked.p.mask, "mask", first)
+        moves = moves_of(m, cfg, marked.p.mask, "move", first)
         dense = delay(m, first, Value.cast(marked.p["values"]), "dense")
         mask = delay(m, first, marked.p.mask, "mask")
         values = [dense.word_select(i, cfg.value_width) for i in range(cfg.m_group)]
-        network = network_of(cfg)
-        moves = network.moves(m, mask, distances, "move")
-        kept = network.apply(m, values, moves, "kept")
+        kept = network_of(cfg).apply(m, values, moves, "kept")
         m.d.comb += self.o.p.last.eq(delay(m, control.enable, marked.p.last, "last"))
         m.d.comb += self.o.p.block["values"].eq(delay(m, rest, Cat(kept), "out_values"))
         if self.encoder:

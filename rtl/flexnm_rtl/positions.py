@@ -62,13 +62,17 @@ def offsets_of(m: Module, cfg: Config, metadata: Signal, name: str, enable: Valu
     return [any_of([gate(hit, Const(d, cfg.offset_width)) for d, hit in enumerate(row)]) for row in hits]
 
 
-def distances_of(m: Module, mask: Value, name: str, enable: Value = NO_STAGE) -> list[Value]:
-    """Of each channel the number of dropped ones below it.
+def moves_of(m: Module, cfg: Config, mask: Signal, name: str, enable: Value = NO_STAGE) -> Value:
+    """The ``moves`` of the block's ``CompactionNetwork``.
 
-    enable: loads a register stage behind the counts, if it has a bit.
+    enable: as in ``one_hot_sources``.
     """
+    network = network_of(cfg)
+    if len(network.stages) == 1:  # its moves are the sources, which can be counted from both ends of the block
+        return Cat(Cat(hits) for hits in one_hot_sources(m, cfg, mask, name, enable))
     counts = prefix_counts(m, ~mask, f"{name}_below")[:-1]
-    return [delay(m, enable, count, f"{name}_distance_{i}") for i, count in enumerate(counts)]
+    distances = [delay(m, enable, count, f"{name}_distance_{i}") for i, count in enumerate(counts)]
+    return network.moves(m, delay(m, enable, mask, f"{name}_mask"), distances, name)
 
 
 def route_latency(cfg: Config) -> int:
@@ -105,8 +109,7 @@ class RouteDecoder(wiring.Component):
             return Cat(offsets_of(m, cfg, word, "source", enable))
         if cfg.metadata is Metadata.INDEX:
             return network_of(cfg).moves_of_distances(m, offsets_of(m, cfg, word, "source", enable), "move")
-        distances = distances_of(m, word, "word", enable)
-        return network_of(cfg).moves(m, delay(m, enable, word, "kept"), distances, "move")
+        return moves_of(m, cfg, word, "move", enable)
 
 
 def metadata_of(m: Module, cfg: Config, mask: Value, moves: Value) -> Value:

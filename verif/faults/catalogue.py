@@ -135,7 +135,7 @@ UNIT_FAULTS = [
         "compaction.py",
         "hit = there & self._goes(k, distance, source - place)",
         "hit = self._goes(k, distance, source - place)",
-        "compressor-n2m4",
+        "compressor-n8m16",
     ),
     Fault(
         "compaction: the second stage moves by the whole distance",

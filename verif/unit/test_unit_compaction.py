@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from flexnm_rtl.arith import prefix_counts
 from flexnm_rtl.compaction import CompactionNetwork, network_of
 from flexnm_rtl.config import Config, bits_for
-from flexnm_rtl.positions import distances_of
 from unit_tools import pack, simulate, unpack
 
 WIDTH = 6
@@ -35,7 +35,8 @@ class Routed(Elaboratable):
         m = Module()
         network = self.network
         channels = [self.channels.word_select(i, WIDTH) for i in range(network.m_group)]
-        moves = [network.moves(m, self.mask, distances_of(m, self.mask, "mask"), "move")]
+        below = prefix_counts(m, ~self.mask, "below")[:-1]
+        moves = [network.moves(m, self.mask, below, "move")]
         if network.exact:
             bits = bits_for(network.m_group)
             distances = [self.distances.word_select(i, bits) for i in range(network.n_keep)]
@@ -65,10 +66,14 @@ def masks(n: int, m: int, *, exact: bool) -> Iterator[list[int]]:
 PATTERNS = [(1, 2), (2, 4), (1, 4), (3, 4), (4, 4), (4, 8), (3, 5), (5, 11), (8, 16), (11, 16), (16, 32), (31, 32)]
 
 
-@pytest.mark.parametrize("n, m", PATTERNS)
-@pytest.mark.parametrize("exact", [True, False])
-def test_kept_channels_come_side_by_side(n: int, m: int, exact: bool) -> None:
-    network = CompactionNetwork(n, m, exact=exact)
+CASES = [(n, m, exact, True) for n, m in PATTERNS for exact in (True, False)]
+
+
+@pytest.mark.parametrize(
+    "n, m, exact, deep", [*CASES, (5, 11, True, False), (8, 16, True, False), (8, 16, False, False)]
+)
+def test_kept_channels_come_side_by_side(n: int, m: int, exact: bool, deep: bool) -> None:
+    network = CompactionNetwork(n, m, exact=exact, deep=deep)
     dut = Routed(network)
     rng = random.Random(m)
 
@@ -92,8 +97,14 @@ def test_inputs_of_the_common_patterns() -> None:
     assert [CompactionNetwork(n, 2 * n).move_count for n in (2, 4, 8, 16)] == [6, 20, 68, 192]
     assert [CompactionNetwork(n, 2 * n).low for n in (2, 4, 8, 16)] == [0, 0, 1, 2]
     assert CompactionNetwork(8, 8).stages == ()
+    assert [CompactionNetwork(n, 2 * n, deep=False).move_count for n in (8, 16)] == [72, 272]
 
 
 def test_a_flexible_unit_may_keep_fewer() -> None:
     assert network_of(Config(n_keep=2, m_group=8, lanes=1)).exact
     assert not network_of(Config(n_keep=8, m_group=8, lanes=1, flexible=True)).exact
+
+
+def test_short_stages_have_one_stage() -> None:
+    assert network_of(Config()).deep
+    assert not network_of(Config(selector="rank2")).deep
