@@ -75,10 +75,11 @@ class CompactionNetwork:
                     there, distance = slots[source]
                     hit = there & self._goes(k, distance, source - place)
                     here.append(named(m, hit, f"{name}_{k}_{place}_{source - place}"))
-                held = any_of([gate(hit, slots[source][1]) for hit, source in zip(here, sources, strict=True)])
-                full = named(m, any_of(here), f"{name}_full_{k}_{place}")
-                after[place] = (full, named(m, held, f"{name}_distance_{k}_{place}"))
                 moves += here if self._multiplexed(sources, last=self._is_last(k)) else []
+                if not self._is_last(k):
+                    held = any_of([gate(hit, slots[source][1]) for hit, source in zip(here, sources, strict=True)])
+                    full = named(m, any_of(here), f"{name}_full_{k}_{place}")
+                    after[place] = (full, named(m, held, f"{name}_distance_{k}_{place}"))
             slots = after
         return Cat(moves)
 
@@ -111,7 +112,7 @@ class CompactionNetwork:
     def apply(self, m: Module, channels: Sequence[Any], moves: Value, name: str) -> list[Value]:
         """What ``channels``, all of one width, have at the positions 0 .. N-1; unsigned."""
         slots: dict[int, Value] = {place: Value.cast(channel) for place, channel in enumerate(channels)}
-        bits: Iterator[Value] = iter(moves)
+        bits: Iterator[Value] = iter(named(m, moves, f"{name}_moves"))
         for k, stage in enumerate(self.stages):
             slots = {
                 place: named(m, any_of([gate(next(bits), slots[source]) for source in sources]), f"{name}_{k}_{place}")

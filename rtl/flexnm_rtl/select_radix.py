@@ -31,7 +31,7 @@ class DigitSearch:
         self.tied: Value = Const(-1, len(self.scores))
         self.chosen: Value = Const(0, len(self.scores))
 
-    def digit(self) -> tuple[list[Value], int]:
+    def digit(self, m: Module) -> tuple[list[Value], int]:
         """The highest digits that are left, and the largest they can be; all ones of a chosen channel, 0 of one that is
         out.
         """
@@ -41,8 +41,11 @@ class DigitSearch:
         digits = [score[shift:] for score in self.scores]
         self.scores = [score[:shift] for score in self.scores]
         if not first:
-            states = zip(self.chosen, self.tied, digits, strict=True)
-            digits = [chosen.replicate(len(digit)) | gate(tied, digit) for chosen, tied, digit in states]
+            states = enumerate(zip(self.chosen, self.tied, digits, strict=True))
+            digits = [
+                named(m, chosen.replicate(len(digit)) | gate(tied, digit), f"digit_{i}_{self.left}")
+                for i, (chosen, tied, digit) in states
+            ]
         return digits, min((1 << len(digits[0])) - 1, self.selector.score_max >> shift)
 
     def settle(self, m: Module, chosen: Value, tied: Value) -> None:
@@ -57,7 +60,8 @@ class DigitSearch:
         self.tied = delay(m, enable, self.tied, f"tied_{name}")
         if self.left:
             self.scores = [delay(m, enable, score, f"rest_{i}_{name}") for i, score in enumerate(self.scores)]
-            self.chosen = Cat(~tied & score[-1] for tied, score in zip(self.tied, self.scores, strict=True))
+            settled = Cat(~tied & score[-1] for tied, score in zip(self.tied, self.scores, strict=True))
+            self.chosen = named(m, settled, f"chosen_{name}")
         else:
             self.chosen = delay(m, enable, self.chosen, f"chosen_{name}")
 
@@ -122,7 +126,7 @@ class RadixSelector(SelectorBase):
         missing: Value = start
         for k in range(self.digits):
             before = search.chosen
-            digits, largest = search.digit()
+            digits, largest = search.digit(m)
             chosen, tied, sums = self._narrow(m, k, digits, largest, (before, search.tied), start)
             search.settle(m, chosen, tied)
             if not search.left:
