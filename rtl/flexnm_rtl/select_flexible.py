@@ -60,7 +60,7 @@ class FlexibleSelector(wiring.Component):
         search = DigitSearch(self)
         for stage in range(self.digits):
             before = (search.chosen, search.tied)
-            search.settle(m, *self._narrow(m, stage, *search.digit(m), before, is_level))
+            search.settle(m, *self._narrow(m, stage, *search.digit(), before, is_level))
             search.store(m, self.enable[stage : stage + 1], f"{stage}")
         kept = self._ties(m, search.chosen, search.tied, is_level)
         m.d.comb += self.mask.eq(delay(m, self.enable[-1:], kept, "kept"))

@@ -18,8 +18,9 @@ DIGIT_BITS = 2
 class DigitSearch:
     """The state of a threshold search between two digits: which channels are tied, and what is left of the scores.
 
-    A channel is tied as long as its digits equal the threshold's. One that is settled needs no score any more: a bit
-    of its next digit says whether it is chosen or out. It is counted with the tied ones, at an end of the scale.
+    A channel is tied as long as its digits equal the threshold's. One that is settled needs no score any more: its
+    next digit is put to an end of the scale, where it is counted rightly with the tied ones, and which says whether it
+    is chosen or out.
 
     ``selector``: has ``scores``, ``score_max``, ``digits`` (how many) and ``digit_bits``.
     """
@@ -31,29 +32,26 @@ class DigitSearch:
         self.tied: Value = Const(-1, len(self.scores))
         self.chosen: Value = Const(0, len(self.scores))
 
-    def digit(self, m: Module) -> tuple[list[Value], int]:
+    def digit(self) -> tuple[list[Value], int]:
         """The highest digits that are left, and the largest they can be; all ones of a chosen channel, 0 of one that is
         out.
         """
-        first = self.left == self.selector.digits
         self.left -= 1
         shift = self.selector.digit_bits * self.left
         digits = [score[shift:] for score in self.scores]
         self.scores = [score[:shift] for score in self.scores]
-        if not first:
-            states = enumerate(zip(self.chosen, self.tied, digits, strict=True))
-            digits = [
-                named(m, chosen.replicate(len(digit)) | gate(tied, digit), f"digit_{i}_{self.left}")
-                for i, (chosen, tied, digit) in states
-            ]
         return digits, min((1 << len(digits[0])) - 1, self.selector.score_max >> shift)
 
     def settle(self, m: Module, chosen: Value, tied: Value) -> None:
         """The state after a digit."""
         self.chosen, self.tied = named(m, chosen, f"above_{self.left}"), named(m, tied, f"level_{self.left}")
         if self.left:
-            states = zip(self.chosen, self.tied, self.scores, strict=True)
-            self.scores = [Cat(score[:-1], chosen | (tied & score[-1])) for chosen, tied, score in states]
+            shift = self.selector.digit_bits * (self.left - 1)
+            states = enumerate(zip(self.chosen, self.tied, self.scores, strict=True))
+            self.scores = [
+                Cat(score[:shift], named(m, _at_end(chosen, tied, score[shift:]), f"next_{i}_{self.left}"))
+                for i, (chosen, tied, score) in states
+            ]
 
     def store(self, m: Module, enable: Value, name: str) -> None:
         """The state after a register."""
@@ -64,6 +62,11 @@ class DigitSearch:
             self.chosen = named(m, settled, f"chosen_{name}")
         else:
             self.chosen = delay(m, enable, self.chosen, f"chosen_{name}")
+
+
+def _at_end(chosen: Value, tied: Value, digit: Value) -> Value:
+    """``digit``, or the end of the scale for a channel that is settled."""
+    return chosen.replicate(len(digit)) | gate(tied, digit)
 
 
 def reaches(digit: Value, d: int, largest: int) -> Value:
@@ -126,7 +129,7 @@ class RadixSelector(SelectorBase):
         missing: Value = start
         for k in range(self.digits):
             before = search.chosen
-            digits, largest = search.digit(m)
+            digits, largest = search.digit()
             chosen, tied, sums = self._narrow(m, k, digits, largest, (before, search.tied), start)
             search.settle(m, chosen, tied)
             if not search.left:

@@ -136,8 +136,8 @@ def _wiring(n: int, channels: int) -> Circuit:
 def check_wiring(m: Module, selector: Any, scores: Sequence[Value]) -> None:
     """Assert what every step of a probed selector is given: the last state, and a digit of the same block's scores.
 
-    The digit's top bit and the chosen channels are taken as the registers have them. That makes the digit the score's
-    where a channel is tied, and an end of the scale elsewhere, as no step makes a channel chosen and tied.
+    The digit is taken as the register has it: the score's where a channel is tied, and an end of the scale elsewhere,
+    as no step makes a channel chosen and tied.
     """
     follows = [*(old for _, old, _ in selector.steps[1:]), selector.final]
     for stage, ((_, _, (above, level)), after) in enumerate(zip(selector.steps, follows, strict=True)):
@@ -145,15 +145,14 @@ def check_wiring(m: Module, selector: Any, scores: Sequence[Value]) -> None:
         kept = [above if final else above & ~level, level]
         late = [history(m, value, 1, f"new_{stage}_{k}") for k, value in enumerate(kept)]
         _same(m, f"state_{stage}", after, late, settled(m, stage + 1))
-    for stage, (digits, (chosen, tied), _) in enumerate(selector.steps):
+    for stage, (digits, _, _) in enumerate(selector.steps):
         shift = DIGIT_BITS * (selector.digits - 1 - stage)
         for i, (digit, score) in enumerate(zip(digits, scores, strict=True)):
-            seen: Value = history(m, score[shift : shift + DIGIT_BITS], stage, f"seen_{i}_{stage}")
+            seen: Value = history(m, score[shift : shift + DIGIT_BITS], max(0, stage - 1), f"seen_{i}_{stage}")
             if stage:
                 above, level = (state[i] for state in selector.steps[stage - 1][2])
-                top = history(m, score[shift + DIGIT_BITS - 1], stage - 1, f"top_{i}_{stage}")
-                held = history(m, above | (level & top), 1, f"held_{i}_{stage}")
-                seen = chosen[i].replicate(DIGIT_BITS) | gate(tied[i], Cat(seen[:-1], held))
+                end = above.replicate(DIGIT_BITS) | gate(level, seen)
+                seen = history(m, end, 1, f"held_{i}_{stage}")
             check(m, f"digit_{stage}_{i}", ~settled(m, stage) | (digit == seen))
 
 
