@@ -27,7 +27,9 @@ class CompactionNetwork:
     A kept channel has to move down by its distance, the number of dropped channels below it. The distance is split
     into a low digit of ``low`` bits and the rest: a first stage moves by the one, a second stage by ``2**low`` times
     the other. Kept channels never meet: the distances of two of them differ by less than the channels do, and the
-    moves of a stage by no more than the distances. (With a stage for each bit this is Guy Steele's compress, in
+    moves of a stage by no more than the distances. Nor does a channel take its distance along: the one that comes from
+    s places above has the low digit s, and at most s channels are dropped in between, so the rest of its distance is
+    that of the channel that the place began with. (With a stage for each bit this is Guy Steele's compress, in
     Warren: Hacker's Delight, 2nd edition, section 7-4.) ``low`` = 0: one stage, an (M-N+1):1 multiplexer a position.
 
     A multiplexer is an and-or of one ``move`` bit an input. Places that no kept channel can reach do not exist, nor do
@@ -65,22 +67,22 @@ class CompactionNetwork:
 
     def moves(self, m: Module, mask: Value, distances: Sequence[Value], name: str) -> Value:
         """From the channels that are kept, and of each channel the number of dropped ones below it."""
-        slots: Slots = {channel: (mask[channel], distance) for channel, distance in enumerate(distances)}
+        there = dict(enumerate(mask))
         moves: list[Value] = []
         for k, stage in enumerate(self.stages):
-            after: Slots = {}
+            after: dict[int, Value] = {}
             for place, sources in stage.items():
-                here: list[Value] = []
-                for source in sources:
-                    there, distance = slots[source]
-                    hit = there & self._goes(k, distance, source - place)
-                    here.append(named(m, hit, f"{name}_{k}_{place}_{source - place}"))
+                here = [
+                    named(
+                        m,
+                        there[source] & self._goes(k, distances[source], source - place),
+                        f"{name}_{k}_{place}_{source - place}",
+                    )
+                    for source in sources
+                ]
                 moves += here if self._multiplexed(sources, last=self._is_last(k)) else []
-                if not self._is_last(k):
-                    held = any_of([gate(hit, slots[source][1]) for hit, source in zip(here, sources, strict=True)])
-                    full = named(m, any_of(here), f"{name}_full_{k}_{place}")
-                    after[place] = (full, named(m, held, f"{name}_distance_{k}_{place}"))
-            slots = after
+                after[place] = named(m, any_of(here), f"{name}_full_{k}_{place}")
+            there = after
         return Cat(moves)
 
     def moves_of_distances(self, m: Module, distances: Sequence[Value], name: str) -> Value:

@@ -133,8 +133,8 @@ UNIT_FAULTS = [
     Fault(
         "compaction: dropped channels are taken too",
         "compaction.py",
-        "hit = there & self._goes(k, distance, source - place)",
-        "hit = self._goes(k, distance, source - place)",
+        "there[source] & self._goes(k, distances[source], source - place),",
+        "self._goes(k, distances[source], source - place),",
         "compressor-n8m16",
     ),
     Fault(
@@ -142,13 +142,6 @@ UNIT_FAULTS = [
         "compaction.py",
         "shift = self.low if k else 0",
         "shift = 0",
-        "compressor-n16m32",
-    ),
-    Fault(
-        "compaction: distances do not move with their channels",
-        "compaction.py",
-        "gate(hit, slots[source][1]) for hit, source in zip(here, sources, strict=True)",
-        "slots[source][1] for source in sources[:1]",
         "compressor-n16m32",
     ),
     Fault(

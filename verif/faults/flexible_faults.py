@@ -22,11 +22,13 @@ FLEXIBLE_FAULTS = [
         "used[j // 2]",
     ),
     _unit("settled channels are not counted", "select_radix.py", "chosen.replicate(len(digit)) | gate", "gate"),
-    _unit(
-        "what was kept in a block before stays behind the last value",
+    Fault(
+        "flexible: the last position is never empty",
         "compaction.py",
         "len(sources) > 1 or (last and not self.exact)",
         "len(sources) > 1",
+        "compressor-flexible-n16m16",
+        "test_patterns_at_run_time",
     ),
     _unit(
         "one place too many", "select_flexible.py", "~negative & (many | (low > i))", "~negative & (many | (low >= i))"
