@@ -18,6 +18,9 @@ from pyosys import libyosys as ys
 
 from flexnm_gen.fpga_harness import HARNESS, Port, harness
 
+OWN_REGISTERS = ("_pe", "_value_bank", "_route_bank", "_weight_bank", "_result_row")
+"""Ends of the names of modules that stay modules until they are mapped."""
+
 
 def _run(design: Any, *commands: str) -> None:
     for command in filter(None, commands):
@@ -36,11 +39,11 @@ def _module(design: Any, name: str) -> Any:
 
 
 def _keep_elements(design: Any, keep: bool) -> None:
-    """Whether processing elements stay modules. Flattened, they would lose the operand registers of their own: Yosys
-    merges equal ones into one that drives the whole row.
+    """Whether modules with ``OWN_REGISTERS`` stay modules. Flattened, they would lose those of operands and strobes:
+    Yosys merges equal ones into one that drives the whole array.
     """
     for module in design.modules_.values():
-        if module.name.str().endswith("_pe"):
+        if module.name.str().endswith(OWN_REGISTERS):
             module.set_bool_attribute(ys.IdString("\\keep_hierarchy"), keep)
 
 

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
 from flexnm_rtl.config import Config
+from flexnm_rtl.sharing import add_shared
+
+
+class ResultRow(wiring.Component):
+    """Registers of one row, ``sums``: ``capture`` takes ``totals``, else ``shift`` what the ``next`` row holds.
+
+    ``registered``: both strobes pass a register of this row first.
+    """
+
+    def __init__(self, bits: int, *, registered: bool) -> None:
+        self.bits = bits
+        self.registered = registered
+        super().__init__({"totals": In(bits), "next": In(bits), "capture": In(1), "shift": In(1), "sums": Out(bits)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        held = Signal(self.bits, reset_less=True)
+        capture = Signal(name="capture_here")
+        shift = Signal(name="shift_here")
+        m.d["sync" if self.registered else "comb"] += [capture.eq(self.capture), shift.eq(self.shift)]
+        with m.If(capture):
+            m.d.sync += held.eq(self.totals)
+        with m.Elif(shift):
+            m.d.sync += held.eq(self.next)
+        m.d.comb += self.sums.eq(held)
+        return m
 
 
 class ResultDrain(wiring.Component):
     """Copies ``rows`` x ``cols`` accumulators at ``capture`` and sends them as ``rows`` beats, row 0 first.
 
     ``totals``: one vector of ``cols`` accumulators per row. ``o``: stream of ``layouts.array_results``, valid in the
-    cycle after ``capture``. ``finishing``: the last beat is transferred in this cycle. ``capture`` may come again in
-    the cycle after ``finishing``, not before.
+    cycle after ``totals`` are taken. ``finishing``: the last beat is transferred in this cycle. ``capture`` may come
+    again in the cycle after ``finishing``, not before. With ``short_stages`` it comes ``early`` = 1 cycle before
+    ``totals`` are to be taken, otherwise in that cycle.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
+        self.early = int(cfg.short_stages)
         row_bits = cfg.cols * cfg.acc_width
         super().__init__(
             {
@@ -34,29 +62,40 @@ class ResultDrain(wiring.Component):
         m = Module()
         cfg = self.cfg
         row_bits = cfg.cols * cfg.acc_width
-        captured = [Signal(row_bits, name=f"row_{r}", reset_less=True) for r in range(cfg.rows)]
-        left = Signal(range(cfg.rows + 1))
+        valid = Signal()
+        last = Signal(reset_less=True)
+        after = Signal(range(cfg.rows), reset_less=True)  # rows after this one
+        capture = Signal(name="capture_now")
         sent = Signal()
-        shift = Signal()
-        first = Value.cast(captured[0])
+        rows = [
+            add_shared(m, platform, "result_row", f"row_{r}", lambda: ResultRow(row_bits, registered=cfg.short_stages))
+            for r in range(cfg.rows)
+        ]
+        for r, row in enumerate(rows):
+            following = rows[r + 1].sums if r + 1 < cfg.rows else 0
+            m.d.comb += [
+                row.totals.eq(self.totals[r]),
+                row.next.eq(following),
+                row.capture.eq(self.capture),
+                row.shift.eq(sent),
+            ]
+        first = rows[0].sums
         if cfg.short_stages:
-            # The shift of so many registers comes a cycle late, from a register; until then the next row is on top.
-            m.d.sync += shift.eq(sent)
-            first = Mux(shift, captured[min(1, cfg.rows - 1)], first)
+            # Rows move a cycle late; until then the next one is on top.
+            moving = Signal()
+            m.d.sync += [moving.eq(sent), capture.eq(self.capture)]
+            first = Mux(moving, rows[min(1, cfg.rows - 1)].sums, first)
         else:
-            m.d.comb += shift.eq(sent)
+            m.d.comb += capture.eq(self.capture)
         m.d.comb += [
-            self.o.valid.eq(left != 0),
-            self.o.p.last.eq(left == 1),
+            self.o.valid.eq(valid),
+            self.o.p.last.eq(last),
             Value.cast(self.o.p.sums).eq(first),
             sent.eq(self.o.valid & self.o.ready),
             self.finishing.eq(sent & self.o.p.last),
         ]
-        with m.If(self.capture):
-            m.d.sync += [left.eq(cfg.rows), Cat(captured).eq(Value.cast(self.totals))]
-        with m.Else():
-            with m.If(sent):
-                m.d.sync += left.eq(left - 1)
-            with m.If(shift):
-                m.d.sync += Cat(captured[:-1]).eq(Cat(captured[1:]))
+        with m.If(capture):
+            m.d.sync += [valid.eq(1), last.eq(cfg.rows == 1), after.eq(cfg.rows - 1)]
+        with m.Elif(sent):
+            m.d.sync += [valid.eq(~last), last.eq(after == 1), after.eq(after - 1)]
         return m

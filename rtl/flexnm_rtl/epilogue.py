@@ -93,7 +93,10 @@ class Epilogue(wiring.Component):
         """Through real results only: rows that fill up a group are taken and dropped."""
         cfg = self.cfg
         m.submodules.walk = walk = LoopNest(
-            Loop("column", cfg.cols, cfg.result_ports), Loop("t", cfg.tokens_max, 1), Loop("o", OUTPUTS_MAX, cfg.cols)
+            Loop("column", cfg.cols, cfg.result_ports),
+            Loop("t", cfg.tokens_max, 1),
+            Loop("o", OUTPUTS_MAX, cfg.cols),
+            late=cfg.cols > cfg.result_ports,
         )
         dropping = Signal()
         moved = Signal()

@@ -10,13 +10,8 @@ from flexnm_rtl.act_loader import act_depth
 from flexnm_rtl.config import Config, bits_for
 from flexnm_rtl.loops import Loop, LoopNest
 from flexnm_rtl.pipeline import StageControl, delay
-from flexnm_rtl.positions import route_latency
+from flexnm_rtl.positions import RouteDecoder
 from flexnm_rtl.weight_loader import OUTPUTS_MAX, weight_depth
-
-
-def feeder_latency(cfg: Config) -> int:
-    """Cycles from the look-up of metadata until the operands are offered to the array."""
-    return 1 + route_latency(cfg)
 
 
 class Feeder(wiring.Component):
@@ -26,19 +21,18 @@ class Feeder(wiring.Component):
     moves on like the stages of ``StageControl``.
     ``read``: look up the metadata at ``act_addr`` now. ``decode``: enables of its decoder, the first one a cycle later.
     ``read_operands``: look up ``value_addr`` and ``weight_addr`` now; the operands are offered to the array from the
-    next cycle on: ``valid``, ``hold``, ``last``, taken with ``ready``. With ``short_stages`` they pass a register
-    first, which loads with the last bit of ``decode``. So an array that takes one a cycle gets it.
-    Latency: ``latency`` cycles from ``read`` to ``valid``.
+    next cycle on: ``valid``, ``hold``, ``last``, taken with ``ready``. So an array that takes one a cycle gets it.
+    Latency: ``LATENCY`` cycles from ``read`` to ``valid``.
     ``act_filled``: activation entries there are. ``weight_entered``: the ring got one more entry; ``weight_room``: it
     has a free one. A weight entry is given back with its last look-up, in the last group of its tile.
     ``wait_acts``, ``wait_weights``: the array could take an operand that is not there yet. Jobs as in the loaders.
     """
 
-    AHEAD = 2
+    AHEAD = RouteDecoder.STAGES
+    LATENCY = 1 + AHEAD
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.latency = feeder_latency(cfg)
         super().__init__(
             {
                 "start": In(1),
@@ -51,7 +45,7 @@ class Feeder(wiring.Component):
                 "weight_room": Out(1),
                 "read": Out(1),
                 "act_addr": Out(bits_for(act_depth(cfg))),
-                "decode": Out(route_latency(cfg)),
+                "decode": Out(RouteDecoder.STAGES),
                 "read_operands": Out(1),
                 "value_addr": Out(bits_for(act_depth(cfg))),
                 "weight_addr": Out(bits_for(weight_depth(cfg))),
@@ -73,7 +67,7 @@ class Feeder(wiring.Component):
             Loop("t", cfg.tokens_max, cfg.rows),
             Loop("o", OUTPUTS_MAX, cfg.cols),
         )
-        m.submodules.control = control = StageControl(self.latency)
+        m.submodules.control = control = StageControl(self.LATENCY)
         running = Signal()
         free = Signal()
         acts_there = Signal()

@@ -125,8 +125,6 @@ class LinearEngine(wiring.Component):
                 store.read.eq(read),
                 store.read_addr.eq(address),
             ]
-        looked_up = delay(m, feeder.decode[Feeder.AHEAD :], value_memory.value, "values")
-        looked_up_weights = delay(m, feeder.decode[Feeder.AHEAD :], weight_memory.value, "weights")
         array = self.array
         for r in range(cfg.rows):
             target = array.acts.p.blocks[r]
@@ -135,7 +133,7 @@ class LinearEngine(wiring.Component):
                 decoder.enable.eq(feeder.decode),
                 decoder.word.eq(metadata_memory.value.word_select(r, cfg.metadata_width)),
                 Value.cast(target.route).eq(Value.cast(decoder.route)),
-                Value.cast(target["values"]).eq(looked_up.word_select(r, cfg.n_keep * cfg.value_width)),
+                Value.cast(target["values"]).eq(value_memory.value.word_select(r, cfg.n_keep * cfg.value_width)),
             ]
         m.d.comb += [
             feeder.act_filled.eq(acts.filled),
@@ -145,7 +143,7 @@ class LinearEngine(wiring.Component):
             array.weights.valid.eq(feeder.valid),
             array.acts.p.hold.eq(feeder.hold),
             array.acts.p.last.eq(feeder.last),
-            Value.cast(array.weights.p).eq(looked_up_weights),
+            Value.cast(array.weights.p).eq(weight_memory.value),
             feeder.ready.eq(array.acts.ready),
         ]
 
@@ -169,9 +167,14 @@ class LinearEngine(wiring.Component):
         by_word = [store.value.word_select(w, cfg.cols * part) for w in range(words)]
         outputs = [Cat(word.word_select(c, part) for word in by_word)[: cfg.parameter_bits] for c in range(cfg.cols)]
         m.d.comb += epilogue.parameters.eq(Cat(outputs))
-        m.d.sync += held.eq(held + weights.parameters_entered - (epilogue.tile_done & epilogue.biased))
+        # A cycle late, from a register: a slot is needed again much later.
+        back = Signal()
+        m.d.sync += [
+            back.eq(epilogue.tile_done & epilogue.biased),
+            held.eq(held + weights.parameters_entered - back),
+        ]
         with m.If(epilogue.start):
-            m.d.sync += held.eq(0)
+            m.d.sync += [back.eq(0), held.eq(0)]
 
     def _tokens(self, m: Module, registers: LinearRegisters, acts: ActLoader, epilogue: Epilogue) -> None:
         """What the epilogue needs to know of each token, on its way from where it becomes known."""

@@ -35,10 +35,12 @@ class LoopNest(wiring.Component):
     this iteration included. ``x_last`` (out): this is the last iteration, from a register.
     ``start``: go to the first iteration of all loops. ``advance``: go to the next one; after the last one the nest
     stands at the first again. ``final`` (out): the last iteration of all loops. State is undefined before ``start``.
+    ``late``: all loops but the innermost move on a cycle after it, from a register. It then has two iterations or more.
     """
 
-    def __init__(self, *loops: Loop) -> None:
+    def __init__(self, *loops: Loop, late: bool = False) -> None:
         self.loops = loops
+        self.late = late
         ports: dict[str, wiring.Member] = {"start": In(1), "advance": In(1), "final": Out(1)}
         for loop in loops:
             ports |= {
@@ -50,8 +52,8 @@ class LoopNest(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        carry = self.advance
-        for loop in self.loops:
+        carry: Value = self.advance
+        for k, loop in enumerate(self.loops):
             limit = getattr(self, f"{loop.name}_limit")
             last = getattr(self, f"{loop.name}_last")
             left = Signal.like(limit, name=f"{loop.name}_now", reset_less=True)
@@ -63,6 +65,10 @@ class LoopNest(wiring.Component):
                 following = _within(limit, loop.step), _within(left, 2 * loop.step)
                 m.d.sync += [left.eq(Mux(last, limit, left - loop.step)), ends.eq(Mux(last, *following))]
             carry = carry & last
+            if self.late and k == 0:
+                around = Signal()
+                m.d.sync += around.eq(carry & ~self.start)
+                carry = around
         finals = [getattr(self, f"{loop.name}_last") for loop in self.loops]
         final = finals[0]
         for other in finals[1:]:

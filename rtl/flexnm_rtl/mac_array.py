@@ -21,6 +21,11 @@ from flexnm_rtl.sequencer import Sequencer
 from flexnm_rtl.sharing import add_shared
 
 
+def step_latency(cfg: Config) -> int:
+    """Cycles from a step of the sequencer to the sums: with ``short_stages`` operands reach the banks a cycle late."""
+    return int(cfg.short_stages) + element_latency(cfg)
+
+
 class MacArray(wiring.Component):
     """``rows`` tokens times ``cols`` outputs: ``sum[r][c] = sum over kept channels k of x[r][k] * w[c][k]``.
 
@@ -40,11 +45,11 @@ class MacArray(wiring.Component):
     def __init__(self, cfg: Config, *, decoded: bool = False) -> None:
         self.cfg = cfg
         self.decoded = decoded
-        self.element_latency = element_latency(cfg)
+        self.step_latency = step_latency(cfg)
         self.decoder = ActsDecoder(cfg) if cfg.metadata is Metadata.ENUMERATIVE else None
         before = self.decoder.latency if self.decoder else 0
-        self.latency = before + cfg.steps + self.element_latency + 1
-        self.group_overhead = self.element_latency + 1
+        self.latency = before + cfg.steps + self.step_latency + 1
+        self.group_overhead = self.step_latency + 1
         super().__init__(
             {
                 "acts": In(stream.Signature(decoded_acts(cfg) if decoded else layouts.array_acts(cfg))),
@@ -57,11 +62,11 @@ class MacArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         acts = self._masked_acts(m)
-        m.submodules.sequencer = seq = Sequencer(self.cfg.steps, self.element_latency, runtime_steps=self.cfg.flexible)
-        strobes = {name: self._late(m, getattr(seq, name), name) for name in ("multiply", "accumulate", "clear")}
+        m.submodules.drain = drain = ResultDrain(self.cfg)
+        to_capture = self.step_latency - drain.early
+        m.submodules.sequencer = seq = Sequencer(self.cfg.steps, to_capture, runtime_steps=self.cfg.flexible)
         if self.cfg.flexible:
             m.d.comb += seq.steps.eq(self.steps)
-        m.submodules.drain = drain = ResultDrain(self.cfg)
         m.d.comb += [
             seq.acts_valid.eq(acts.valid),
             acts.ready.eq(seq.acts_ready),
@@ -73,6 +78,7 @@ class MacArray(wiring.Component):
             drain.capture.eq(seq.capture),
         ]
         wiring.connect(m, drain.o, wiring.flipped(self.results))
+        strobes = {name: self._late(m, getattr(seq, name), name) for name in ("accumulate", "clear")}
         rows = [self._row(m, platform, seq, acts, r) for r in range(self.cfg.rows)]
         cols = [self._bank(m, platform, seq, weight_bank, c, self.weights.p[c]) for c in range(self.cfg.cols)]
         for r, (values, route) in enumerate(rows):
@@ -106,14 +112,6 @@ class MacArray(wiring.Component):
         values = self._bank(m, platform, seq, value_bank, r, block["values"])
         return values, self._bank(m, platform, seq, route_bank, r, route)
 
-    def _late(self, m: Module, value: Value, name: str) -> Value:
-        """What processing elements want a cycle after their operands, where they register those."""
-        if not self.cfg.short_stages:
-            return value
-        register = Signal(len(value), name=f"late_{name}")
-        m.d.sync += register.eq(value)
-        return register
-
     def _bank(
         self, m: Module, platform: object, seq: Sequencer, kind: Callable[[Config], ShiftBank], k: int, elements: Any
     ) -> Value:
@@ -124,6 +122,14 @@ class MacArray(wiring.Component):
             bank.shift.eq(seq.shift),
         ]
         return Value.cast(bank.head)
+
+    def _late(self, m: Module, strobe: Value, name: str) -> Value:
+        """A strobe for what comes out of the banks, whose inputs may be registered."""
+        if not self.cfg.short_stages:
+            return strobe
+        register = Signal(name=f"late_{name}")
+        m.d.sync += register.eq(strobe)
+        return register
 
     def _element(self, m: Module, platform: object, strobes: dict[str, Value], name: str) -> Any:
         pe = add_shared(m, platform, "pe", name, lambda: ProcessingElement(self.cfg))

@@ -14,14 +14,17 @@ from flexnm_rtl.layouts import kept_values
 class ShiftBank(wiring.Component):
     """``count`` elements of ``width`` bits: ``load`` takes all of them, ``shift`` moves them down by ``step``.
 
-    ``head`` shows the lowest ``visible`` elements. Time-unrolling a block this way keeps every lane's multiplexer at
-    M-N+1 inputs: after s shifts lane l finds channel ``l + offset`` where channel ``s*lanes + l + offset`` was.
+    ``head`` shows the lowest ``visible`` elements. With a ``step`` of 0 none ever move. Time-unrolling a block this
+    way keeps every lane's multiplexer at M-N+1 inputs: after s shifts lane l finds channel ``l + offset`` where channel
+    ``s*lanes + l + offset`` was. ``registered``: all inputs pass a register first, so that no strobe from elsewhere has
+    to reach all of the bank's registers in the cycle in which it is made.
     """
 
-    def __init__(self, count: int, width: int, *, step: int, visible: int) -> None:
+    def __init__(self, count: int, width: int, *, step: int, visible: int, registered: bool = False) -> None:
         self.count = count
         self.width = width
         self.step = step
+        self.registered = registered
         super().__init__(
             {
                 "elements": In(data.ArrayLayout(width, count)),
@@ -34,10 +37,19 @@ class ShiftBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         held = Signal(self.count * self.width, reset_less=True)
-        with m.If(self.load):
-            m.d.sync += held.eq(Value.cast(self.elements))
-        with m.Elif(self.shift):
-            m.d.sync += held.eq(held >> (self.step * self.width))
+        elements = Signal(len(held), name="elements_here", reset_less=True)
+        load = Signal(name="load_here", reset_less=True)
+        shift = Signal(name="shift_here", reset_less=True)
+        m.d["sync" if self.registered else "comb"] += [
+            elements.eq(Value.cast(self.elements)),
+            load.eq(self.load),
+            shift.eq(self.shift),
+        ]
+        with m.If(load):
+            m.d.sync += held.eq(elements)
+        if self.step:
+            with m.Elif(shift):
+                m.d.sync += held.eq(held >> (self.step * self.width))
         m.d.comb += Value.cast(self.head).eq(held)
         return m
 
@@ -77,17 +89,23 @@ def decoded_acts(cfg: Config) -> data.StructLayout:
     return data.StructLayout({"blocks": data.ArrayLayout(block, cfg.rows), "hold": 1, "last": 1})
 
 
+def _bank(cfg: Config, count: int, width: int, visible: int) -> ShiftBank:
+    # Nothing moves where the lanes see all of a block at once.
+    step = cfg.lanes if cfg.steps > 1 else 0
+    return ShiftBank(count, width, step=step, visible=visible, registered=cfg.short_stages)
+
+
 def weight_bank(cfg: Config) -> ShiftBank:
     """The M weights of one output; the lanes see the first ``lanes + M - N``."""
-    return ShiftBank(cfg.m_group, cfg.weight_width, step=cfg.lanes, visible=visible_weights(cfg))
+    return _bank(cfg, cfg.m_group, cfg.weight_width, visible_weights(cfg))
 
 
 def value_bank(cfg: Config) -> ShiftBank:
     """The N kept values of one token; the lanes see the first ``lanes``."""
-    return ShiftBank(cfg.n_keep, cfg.value_width, step=cfg.lanes, visible=cfg.lanes)
+    return _bank(cfg, cfg.n_keep, cfg.value_width, cfg.lanes)
 
 
 def route_bank(cfg: Config) -> ShiftBank:
     """The route of one token's block; the lanes see what they need."""
     whole, seen = block_route(cfg), lanes_route(cfg)
-    return ShiftBank(whole.length, whole.elem_shape.width, step=cfg.lanes, visible=seen.length)
+    return _bank(cfg, whole.length, whole.elem_shape.width, seen.length)

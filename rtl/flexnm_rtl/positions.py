@@ -75,21 +75,18 @@ def moves_of(m: Module, cfg: Config, mask: Signal, name: str, enable: Value = NO
     return network.moves(m, delay(m, enable, mask, f"{name}_mask"), distances, name)
 
 
-def route_latency(cfg: Config) -> int:
-    """Stages of a pipelined ``RouteDecoder``: the word, counts, and with ``short_stages`` the route."""
-    return 3 if cfg.short_stages else 2
-
-
 class RouteDecoder(wiring.Component):
     """The metadata ``word`` of a block in, its ``route`` to the weights out, combinational.
 
     ``route``: ``operands.block_route``: moves of a network where elements have one, else offsets.
-    ``pipelined``: ``latency`` enables later; ``enable[k]`` loads stage k, the first of which takes the word as it is.
+    ``pipelined``: ``STAGES`` enables later; ``enable[0]`` loads the word as it is, ``enable[1]`` counts.
     """
+
+    STAGES = 2
 
     def __init__(self, cfg: Config, *, pipelined: bool = False) -> None:
         self.cfg = cfg
-        self.latency = route_latency(cfg) if pipelined else 0
+        self.latency = self.STAGES if pipelined else 0
         super().__init__(
             {"word": In(cfg.metadata_width), "route": Out(block_route(cfg))}
             | ({"enable": In(self.latency)} if pipelined else {})
@@ -99,8 +96,7 @@ class RouteDecoder(wiring.Component):
         m = Module()
         enable = self.enable if self.latency else NO_STAGE
         word = delay(m, enable[:1], self.word, "word")
-        route = self._route(m, word, enable[1:2])
-        m.d.comb += Value.cast(self.route).eq(delay(m, enable[2:], route, "route"))
+        m.d.comb += Value.cast(self.route).eq(self._route(m, word, enable[1:]))
         return m
 
     def _route(self, m: Module, word: Signal, enable: Value) -> Value:

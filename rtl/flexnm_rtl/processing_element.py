@@ -22,11 +22,11 @@ class ProcessingElement(wiring.Component):
 
     ``values[l]``: a kept activation. ``route``: with all lanes side by side the ``moves`` that bring the weights of the
     kept channels through a ``CompactionNetwork``; with lanes in time the offset of each lane, whose weight is
-    ``weights[l + offset]``, by a (M-N+1):1 multiplexer. ``multiply``: registers the products. ``accumulate``, one
-    cycle later: adds their sum to ``total``, which starts from 0 with ``clear``. ``total`` is valid ``latency`` = 2
-    cycles after ``multiply``.
-    With ``short_stages`` values and chosen weights are registered first: ``multiply`` comes a cycle after the
-    ``values``, ``route`` and ``weights`` it belongs to, and ``latency`` counts from those.
+    ``weights[l + offset]``, by a (M-N+1):1 multiplexer. The products are registered in every cycle. ``accumulate``
+    adds the sum of those of the cycle before to ``total``, which starts from 0 with ``clear``. ``total`` is valid
+    ``latency`` = 2 cycles after its last operands.
+    With ``short_stages`` values, chosen weights and both strobes are registered first, in every element: no other one
+    reaches across the array. ``latency`` is 3, ``accumulate`` comes the cycle after its operands as ever.
     Signed throughout; ``total`` cannot overflow for K <= k_max, whatever the data.
     """
 
@@ -38,7 +38,6 @@ class ProcessingElement(wiring.Component):
                 "values": In(data.ArrayLayout(signed(cfg.value_width), cfg.lanes)),
                 "route": In(lanes_route(cfg)),
                 "weights": In(data.ArrayLayout(signed(cfg.weight_width), visible_weights(cfg))),
-                "multiply": In(1),
                 "accumulate": In(1),
                 "clear": In(1),
                 "total": Out(signed(cfg.acc_width)),
@@ -48,21 +47,23 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        operands = "sync" if cfg.short_stages else "comb"
+        first = "sync" if cfg.short_stages else "comb"
+        accumulate = Signal(name="accumulate_here")
+        clear = Signal(name="clear_here", reset_less=True)
+        m.d[first] += [accumulate.eq(self.accumulate), clear.eq(self.clear)]
         products = []
         for lane, chosen in enumerate(self._chosen(m)):
             weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}", reset_less=True)
             product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
             value = Signal(signed(cfg.value_width), name=f"value_{lane}", reset_less=True)
-            m.d[operands] += [weight.eq(chosen), value.eq(self.values[lane])]
-            with m.If(self.multiply):
-                # Multipliers recode their second operand: the value is there before the weight is chosen.
-                m.d.sync += product.eq(weight * value)
+            m.d[first] += [weight.eq(chosen), value.eq(self.values[lane])]
+            # Multipliers recode their second operand: the value is there before the weight is chosen.
+            m.d.sync += product.eq(weight * value)
             products.append(product)
 
         total = Signal(signed(cfg.acc_width), reset_less=True)
-        with m.If(self.accumulate):
-            m.d.sync += total.eq(Mux(self.clear, 0, total) + sum(products[1:], products[0]))
+        with m.If(accumulate):
+            m.d.sync += total.eq(Mux(clear, 0, total) + sum(products[1:], products[0]))
         m.d.comb += self.total.eq(total)
         return m
 

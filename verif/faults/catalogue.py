@@ -182,7 +182,7 @@ UNIT_FAULTS = [
     Fault(
         "array: sums not cleared between groups",
         "processing_element.py",
-        "Mux(self.clear, 0, total)",
+        "Mux(clear, 0, total)",
         "total",
         "mac_array-n2m4",
     ),
@@ -217,8 +217,8 @@ UNIT_FAULTS = [
     Fault(
         "array: last on the wrong row",
         "drain.py",
-        "self.o.p.last.eq(left == 1)",
-        "self.o.p.last.eq(left == 2)",
+        "last.eq(after == 1)",
+        "last.eq(after == 2)",
         "mac_array-n2m4",
     ),
     Fault(

@@ -10,9 +10,9 @@ from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.enumerative import decoder_stages, unranked
-from flexnm_rtl.feeder import feeder_latency
+from flexnm_rtl.feeder import Feeder
+from flexnm_rtl.mac_array import step_latency
 from flexnm_rtl.preparation import Preparation
-from flexnm_rtl.processing_element import element_latency
 from flexnm_rtl.requantize import Requantizer
 from flexnm_rtl.token_correction import TokenCorrection
 
@@ -37,7 +37,7 @@ def fill_cycles(cfg: Config, *, dense: bool = False, compressed: bool = False, p
     else:
         acts = act_chunks + (_decoder_latency(cfg) if compressed else _compressor_latency(unranked(cfg)))
     weights = weight_chunks * (1 + (cfg.parameter_words if parameters else 0))
-    through_memory, to_results = feeder_latency(cfg) + 2, element_latency(cfg) + 1
+    through_memory, to_results = Feeder.LATENCY + 2, step_latency(cfg) + 1
     return max(acts + _preparation_latency(cfg), weights) + through_memory + to_results
 
 
@@ -52,7 +52,7 @@ def results_keep_up(cfg: Config, channels: int, *, dense: bool = False) -> bool:
     """Whether a group's results have left before those of the next one are there, so that the array never waits."""
     group = cfg.blocks(channels) * cfg.steps * (cfg.dense_beats if dense else 1)
     corrected = int(cfg.shifts or cfg.variance)
-    return group >= cfg.rows * (cfg.cols // cfg.result_ports) + element_latency(cfg) + 1 + corrected
+    return group >= cfg.rows * (cfg.cols // cfg.result_ports) + step_latency(cfg) + 1 + corrected
 
 
 def unstalled_cycles(

@@ -15,13 +15,17 @@ from route_tools import route_of
 from unit_tools import pack, simulate, unpack
 
 
-@pytest.mark.parametrize("count, width, step, visible", [(16, 8, 1, 9), (16, 8, 4, 12), (6, 3, 2, 2), (4, 5, 4, 4)])
-def test_shift_bank(count: int, width: int, step: int, visible: int) -> None:
-    bank = ShiftBank(count, width, step=step, visible=visible)
+@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize(
+    "count, width, step, visible", [(16, 8, 1, 9), (16, 8, 4, 12), (6, 3, 2, 2), (4, 5, 1, 4), (4, 5, 0, 4)]
+)
+def test_shift_bank(count: int, width: int, step: int, visible: int, registered: bool) -> None:
+    bank = ShiftBank(count, width, step=step, visible=visible, registered=registered)
     rng = random.Random(count)
 
     async def bench(ctx: Any) -> None:
         held: list[int] = []
+        seen: list[list[int]] = []
         for cycle in range(300):
             elements = [rng.getrandbits(width) for _ in range(count)]
             load = cycle == 0 or rng.random() < 0.2
@@ -32,9 +36,11 @@ def test_shift_bank(count: int, width: int, step: int, visible: int) -> None:
             await ctx.tick()
             if load:  # goes before shift
                 held = elements
-            elif shift:
+            elif shift and step:
                 held = held[step:] + [0] * step
-            assert ctx.get(Value.cast(bank.head)) == pack(held[:visible], width)
+            seen.append(held)
+            if cycle >= registered:
+                assert ctx.get(Value.cast(bank.head)) == pack(seen[cycle - registered][:visible], width)
 
     simulate(bank, bench)
 
@@ -76,18 +82,21 @@ def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
         products = [0] * cfg.lanes
         registered = [(0, 0)] * cfg.lanes
         total: int | None = None
+        strobes = (0, 0)
         for c in cycles:
             ctx.set(Value.cast(pe.values), pack(c["values"], cfg.act_width))
             ctx.set(Value.cast(pe.route), route_of(cfg, c["channels"], rng))
             ctx.set(Value.cast(pe.weights), pack(c["weights"], cfg.weight_width))
-            for strobe in ("multiply", "accumulate", "clear"):
-                ctx.set(getattr(pe, strobe), c[strobe])
+            ctx.set(pe.accumulate, c["accumulate"])
+            ctx.set(pe.clear, c["clear"])
             await ctx.tick()
-            if c["accumulate"] and (c["clear"] or total is not None):
-                total = (0 if c["clear"] else total or 0) + sum(products)
+            given = (c["accumulate"], c["clear"])
+            accumulate, clear = strobes if cfg.short_stages else given
+            strobes = given
+            if accumulate and (clear or total is not None):
+                total = (0 if clear else total or 0) + sum(products)
             picked = [(value, c["weights"][c["channels"][k]]) for k, value in enumerate(c["values"])]
-            if c["multiply"]:
-                products = [v * w for v, w in (registered if cfg.short_stages else picked)]
+            products = [v * w for v, w in (registered if cfg.short_stages else picked)]
             registered = picked
             if total is not None:
                 assert ctx.get(pe.total) == total
@@ -121,7 +130,6 @@ def test_processing_element_on_random_operands(
             "values": [number(act) for _ in range(lanes)],
             "channels": channels(),
             "weights": [number(weight) for _ in range(lanes + cfg.window - 1)],
-            "multiply": rng.random() < 0.7,
             "accumulate": rng.random() < 0.7,
             "clear": k == 0 or rng.random() < 0.1,
         }
@@ -132,7 +140,7 @@ def test_processing_element_on_random_operands(
 @pytest.mark.parametrize("value, weight", [(-128, -128), (-128, 127), (127, -128), (127, 127)])
 def test_accumulator_holds_k_max_extreme_products(value: int, weight: int) -> None:
     cfg = Config(n_keep=4, m_group=4, lanes=4, k_max=1024)
-    one = {"values": [value] * 4, "channels": list(range(4)), "weights": [weight] * 4, "multiply": 1}
+    one = {"values": [value] * 4, "channels": list(range(4)), "weights": [weight] * 4}
     cycles = [{**one, "accumulate": k > 0, "clear": k == 1} for k in range(cfg.k_max // 4 + 1)]
     run_element(cfg, cycles)
     assert -1 << (cfg.acc_width - 1) <= value * weight * cfg.k_max < 1 << (cfg.acc_width - 1)
@@ -151,6 +159,7 @@ def test_drain_sends_every_row_once_under_back_pressure(rows: int, cols: int, ta
         left: list[int] = []
         captures = 0
         may_capture = True
+        taking = False
         for _ in range(400):
             totals = [rng.getrandbits(width) for _ in range(rows)]
             capture = may_capture and rng.random() < 0.7
@@ -166,11 +175,13 @@ def test_drain_sends_every_row_once_under_back_pressure(rows: int, cols: int, ta
             assert ctx.get(drain.finishing) == finishing
             if left and ready:
                 left.pop(0)
-            if capture:
+            taken = taking if drain.early else capture
+            if taken:
                 assert not left
                 left = totals
                 captures += 1
-            may_capture = not left
+            may_capture = not left and not (drain.early and capture)
+            taking = capture
             await ctx.tick()
         assert captures > 20
 

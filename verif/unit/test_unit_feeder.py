@@ -54,12 +54,11 @@ class World:
     looked_up: int = 0
     known: tuple[int, int] = (0, 0)
     metadata: list[int] = field(default_factory=list)
-    registered: int = 0
     waits: dict[str, int] = field(default_factory=lambda: {"acts": 0, "weights": 0})
 
     async def job(self, ctx: Any, dut: Feeder) -> int:
         """Run the job; returns its cycles from the first possible read to the last operand taken."""
-        self.metadata = [-1] * dut.latency
+        self.metadata = [-1] * dut.LATENCY
         expected = operands(self.cfg, self.shape)
         for name, value in zip(("tokens", "channels", "outputs", "dense"), self.shape, strict=True):
             ctx.set(getattr(dut, name), value)
@@ -92,14 +91,13 @@ class World:
 
     def _check(self, ctx: Any, dut: Feeder, expected: list[tuple[int, int, bool, bool]], taken: int) -> None:
         valid, read = ctx.get(dut.valid), ctx.get(dut.read)
-        ready = self.registered if self.cfg.short_stages else self.looked_up
-        assert valid == (ready > taken), "operands are offered from the cycle after the look-up until taken"
+        assert valid == (self.looked_up > taken), "operands are offered from the cycle after the look-up until taken"
         if valid:
             assert (ctx.get(dut.hold), ctx.get(dut.last)) == expected[taken][2:]
             assert self.metadata[-1] == expected[taken][0], "the metadata of another block"
         self._look_up(ctx, dut, expected)
         waits = {name: ctx.get(getattr(dut, f"wait_{name}")) for name in self.waits}
-        if self.reads == len(expected) or (self.reads - taken == dut.latency and not ctx.get(dut.ready)):
+        if self.reads == len(expected) or (self.reads - taken == dut.LATENCY and not ctx.get(dut.ready)):
             assert not any((read, *waits.values()))
             return
         act, weight = expected[self.reads][:2]
@@ -115,10 +113,7 @@ class World:
 
     def _look_up(self, ctx: Any, dut: Feeder, expected: list[tuple[int, int, bool, bool]]) -> None:
         """The memories of values and weights, and the registers of the decoder, entry numbers in the place of words."""
-        if ctx.get(dut.decode[-1]) and self.cfg.short_stages:
-            assert self.looked_up > self.registered, "nothing to register"
-            self.registered += 1
-        for k in reversed(range(dut.latency - 1)):
+        for k in reversed(range(dut.LATENCY - 1)):
             if ctx.get(dut.decode[k]):
                 self.metadata[k + 1] = self.metadata[k]
         if ctx.get(dut.read_operands):
@@ -169,7 +164,7 @@ def test_an_operand_a_cycle_when_everything_is_there(shape: Shape) -> None:
         cycles.append(await world.job(ctx, dut))
 
     simulate(dut, bench)
-    assert cycles == [len(expected) + 2 + dut.latency], (
+    assert cycles == [len(expected) + 2 + dut.LATENCY], (
         "a cycle until the first entry of both has come, and one until that is known"
     )
     assert world.waits == {"acts": 2, "weights": 0}

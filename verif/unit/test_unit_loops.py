@@ -47,10 +47,13 @@ async def begin(ctx: Any, nest: LoopNest, limits: dict[str, int]) -> None:
 
 
 async def walk(ctx: Any, nest: LoopNest, expected: list[State], rng: random.Random, pause: float) -> None:
+    shown = expected[0][1:] if expected else ()  # what outer loops show: if late, one cycle of the last iteration
     for state in expected:
         while True:
-            assert state_of(ctx, nest) == state
+            late = nest.late and shown != state[1:]
+            assert state_of(ctx, nest) == (state[:1] + shown if late else state)
             assert ctx.get(nest.final) == all(last for _, last in state)
+            shown = state[1:]
             advance = rng.random() >= pause
             ctx.set(nest.advance, advance)
             await ctx.tick()
@@ -68,15 +71,16 @@ def limits_of(loops: tuple[Loop, ...], rng: random.Random) -> dict[str, int]:
     return limits
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("name", NESTS)
-def test_all_iterations_in_order_twice(name: str) -> None:
-    loops = NESTS[name]
-    nest = LoopNest(*loops)
+def test_all_iterations_in_order_twice(name: str, late: bool) -> None:
+    loops = (Loop("inner", 8, 3), *NESTS[name]) if late else NESTS[name]
+    nest = LoopNest(*loops, late=late)
 
     async def bench(ctx: Any) -> None:
         rng = random.Random(name)
         for round_ in range(20):
-            limits = limits_of(loops, rng)
+            limits = limits_of(loops, rng) | ({"inner": rng.randint(4, 8)} if late else {})
             await begin(ctx, nest, limits)
             expected = iterations(loops, limits)
             await walk(ctx, nest, expected * 2, rng, 0.0 if round_ % 2 else 0.4)
@@ -84,19 +88,21 @@ def test_all_iterations_in_order_twice(name: str) -> None:
     simulate(nest, bench)
 
 
-def test_start_goes_back_from_anywhere_and_wins_over_advance() -> None:
-    loops = NESTS["four"]
-    nest = LoopNest(*loops)
+@pytest.mark.parametrize("late", [False, True])
+def test_start_goes_back_from_anywhere_and_wins_over_advance(late: bool) -> None:
+    loops = (Loop("inner", 2, 1), *NESTS["four"][1:]) if late else NESTS["four"]
+    two = {"inner": 2} if late else {}
+    nest = LoopNest(*loops, late=late)
 
     async def bench(ctx: Any) -> None:
         rng = random.Random(1)
         for _ in range(20):
-            limits = limits_of(loops, rng)
+            limits = limits_of(loops, rng) | two
             expected = iterations(loops, limits)
             await begin(ctx, nest, limits)
             await walk(ctx, nest, expected[: rng.randint(0, len(expected))], rng, 0.2)
             ctx.set(nest.advance, 1)
-            limits = limits_of(loops, rng)
+            limits = limits_of(loops, rng) | two
             await begin(ctx, nest, limits)
             ctx.set(nest.advance, 0)
             await walk(ctx, nest, iterations(loops, limits), rng, 0.0)

@@ -47,10 +47,9 @@ def _element(cfg: Config) -> Circuit:
         with patch.object(Value, "__mul__", Mock(side_effect=list(free))) as multiplied:
             m.submodules.element = Fragment.get(element, None)
         assert multiplied.call_count == cfg.lanes
-        multiply, clear = c.free(1, "multiply"), c.free(1, "clear")
-        accumulate = history(m, multiply, 1, "multiply")
+        accumulate, clear = c.free(1, "accumulate"), c.free(1, "clear")
         products = [history(m, product, 1, f"product_{lane}") for lane, product in enumerate(free)]
-        m.d.comb += [element.multiply.eq(multiply), element.accumulate.eq(accumulate), element.clear.eq(clear)]
+        m.d.comb += [element.accumulate.eq(accumulate), element.clear.eq(clear)]
         step = cfg.lanes * largest
         _against(m, cfg.k_max // cfg.lanes, step, accumulate, clear, sum(products[1:], products[0]), element.total)
 

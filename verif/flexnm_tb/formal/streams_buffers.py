@@ -26,7 +26,8 @@ def drain(cfg: Config, count: int) -> Elaboratable:
         totals = Value.cast(unit.totals)
         m.d.comb += [totals.eq(c.free(len(totals), "totals")), unit.capture.eq(c.free(1, "capture"))]
         o = sink(m, c, of(unit.o), "o")
-        i = Port(unit.capture, unit.capture, totals)
+        taken = before(m, unit.capture, "capture") if unit.early else unit.capture
+        i = Port(taken, taken, totals)
         ledger = Ledger(m, c, i.moved, o.moved, capacity=cfg.rows, parts=cfg.rows)
         m.d.comb += Assume(implies(i.moved, ledger.owed == 0))
         if count:
