@@ -6,9 +6,10 @@ itself, and are put together for each number of rows: processing elements, the r
 registers and a compressor's share for each row, weight registers once for all rows. A compressor serves as many rows
 as a block takes cycles. The dense array's offsets, which it does not need, are left out of its area. The periods of
 arrays are of one row as one netlist, where nets that columns share have buffers; ``--parts-only`` leaves that out.
-``--energy``: energy over that of the dense array on captured layers, one row, as ``flexnm_tb.power`` measures it at the
-period for which gates are sized, with the compressor's added. Two arrays of few columns run gate by gate; what a column
-adds between them is taken for each further one. The dense array's offsets stand still, but their clock counts.
+``--energy``: energy over that of the dense array on captured layers, as ``flexnm_tb.power`` measures it at the period
+for which gates are sized, with the compressors' added. Four arrays of few rows and columns, mapped by the recipe of the
+areas, run gate by gate; what a row, a column and an element add between them is taken for each further one. The dense
+array's offsets stand still, but their clock counts.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from _liberty import exit_status, liberty_parser
-from flexnm_gen.asic import Mapped
+from flexnm_gen.asic import Mapped, map_area
 from flexnm_gen.asic_best import Effort, map_best
-from flexnm_gen.asic_recipes import Hierarchy
+from flexnm_gen.asic_recipes import RECIPES, Hierarchy, Recipe
 from flexnm_gen.generate import render
 from flexnm_gen.liberty import read_liberty
 from flexnm_gen.timing import minimum_period
@@ -38,8 +39,11 @@ Row = dict[str, Any]
 COLUMNS = 32
 ROWS = (1, 2, 4, 8, 16)
 PATTERNS = ((2, 4), (4, 8), (8, 16), (16, 32))
+ENERGY_ROWS = (1, 2)
 ENERGY_COLUMNS = (2, 6)
-"""Columns of the arrays that are simulated."""
+"""Rows and columns of the arrays that are simulated."""
+SHOWN = (1, 4, 16)
+"""Rows whose energy is in the table."""
 UNUSED = ("route", "route_bank")
 """Modules of a dense array that only a sparse one needs."""
 
@@ -98,14 +102,28 @@ def energy_pj(unit: Measured, options: argparse.Namespace) -> float:
     return float(found["power"]["total"] * options.clock * cycles)  # W ps = pJ
 
 
-def array_energy(cfg: Config, options: argparse.Namespace) -> float:
-    """pJ for a block and all columns of an array with one row."""
+def array_energy(cfg: Config, recipe: Recipe, options: argparse.Namespace) -> dict[int, float]:
+    """pJ for a block of each row and all columns, by the number of rows."""
+
+    def simulated(rows: int, cols: int) -> float:
+        small = cfg.replace(rows=rows, cols=cols)
+        module, files = render("mac_array", small)
+        source = files[f"{module}.v"]
+        mapped = map_area(
+            source, module, options.liberty, clock_ps=options.clock, hierarchy=Hierarchy.NONE, recipe=recipe
+        )
+        return energy_pj(Measured("mac_array", small, mapped, options.clock), options)
+
     few, more = ENERGY_COLUMNS
-    low, high = (
-        energy_pj(measured("mac_array", cfg.replace(cols=cols), options, Hierarchy.NONE), options)
-        for cols in ENERGY_COLUMNS
-    )
-    return low + (COLUMNS - few) * (high - low) / (more - few)
+    columns = {rows: (simulated(rows, few), simulated(rows, more)) for rows in ENERGY_ROWS}
+    low, high = (_line(few, more, columns[rows], COLUMNS) for rows in ENERGY_ROWS)
+    return {rows: _line(*ENERGY_ROWS, (low, high), rows) for rows in ROWS}
+
+
+def _line(few: int, more: int, values: tuple[float, float], at: int) -> float:
+    """The straight line through the values at ``few`` and ``more``."""
+    low, high = values
+    return low + (at - few) * (high - low) / (more - few)
 
 
 def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: Progress) -> Row:
@@ -133,10 +151,11 @@ def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: P
     row["period_ps"]["compressor"] = compressor.period_ps
     row["energy_pj"] = row["energy_ratio"] = None
     if options.energy:
-        pj = {name: done(array_energy(of, options)) for name, of in arrays.items()}
-        pj["compressor"] = done(energy_pj(compressor, options))
-        row["energy_pj"] = pj
-        row["energy_ratio"] = (pj["sparse"] + pj["compressor"]) / pj["dense"]
+        recipes = {recipe.name: recipe for recipe in RECIPES}
+        pj = {name: done(array_energy(of, recipes[row["recipe"][name]], options)) for name, of in arrays.items()}
+        one = done(energy_pj(compressor, options))
+        row["energy_pj"] = pj | {"compressor": one}
+        row["energy_ratio"] = {rows: (pj["sparse"][rows] + rows * one) / pj["dense"][rows] for rows in ROWS}
     return row
 
 
@@ -144,16 +163,17 @@ def table_of(rows: Sequence[Row], title: str) -> Table:
     """A line for each comparison."""
     table = Table(title=title)
     heads = ("pattern", "lanes", "element", "dense el.", "row", "compressor", "column", "ps", "compr. ps", "dense ps")
-    for head in (*heads, *(f"area, {rows} rows" for rows in ROWS), "energy"):
+    for head in (*heads, *(f"area, {rows} rows" for rows in ROWS), *(f"energy, {rows} rows" for rows in SHOWN)):
         table.add_column(head, justify="right")
     for row in rows:
         sparse, dense = row["areas"]["sparse"], row["areas"]["dense"]
         parts = (sparse["element"], dense["element"], sparse["row"], sparse["compressor"], sparse["column"])
         periods = (row["period_ps"].get(name) for name in ("sparse", "compressor", "dense"))
         ratios = (f"{ratio:.3f}" for ratio in row["area_ratio"].values())
-        energy = "-" if row["energy_ratio"] is None else f"{row['energy_ratio']:.3f}"
+        found = row["energy_ratio"]
+        energies = (f"{found[rows]:.3f}" if found else "-" for rows in SHOWN)
         numbers = (*(f"{part:.1f}" for part in parts), *(f"{period:.0f}" if period else "-" for period in periods))
-        table.add_row(row["pattern"], f"{row['lanes']} / {row['dense_lanes']}", *numbers, *ratios, energy)
+        table.add_row(row["pattern"], f"{row['lanes']} / {row['dense_lanes']}", *numbers, *ratios, *energies)
     return table
 
 
@@ -170,7 +190,7 @@ def run(options: argparse.Namespace) -> None:
             for lanes in ({n} if options.full else {n, n // 2})
         ]
     title = f"Sparse against dense, {COLUMNS} columns, um2, gates sized for {options.clock:g} ps"
-    Console(width=170).print(table_of(rows, title))
+    Console(width=190).print(table_of(rows, title))
     if options.json:
         result = {"liberty": [file.name for file in options.liberty], "clock_ps": options.clock, "rows": rows}
         with replacing(options.json) as target:

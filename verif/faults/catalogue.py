@@ -212,7 +212,7 @@ UNIT_FAULTS = [
         "sequencer.py",
         "step = Signal(range(self.most_steps))",
         "step = Signal(range(self.most_steps), reset_less=True)",
-        "mac_array-n2m4",
+        "mac_array-n8m16-w16",
     ),
     Fault(
         "array: last on the wrong row",
