@@ -1,11 +1,12 @@
 """Sparse array and compressor against the dense array of equal throughput: ``python bench/sparse_dense.py``.
 
 Both are ``MacArray``: the dense one keeps N = M and has M/N times the lanes, so that a block of M channels takes both
-the same cycles. Areas (um2, sums of cells, no wires) come from one mapping of an array with one row, every module by
+the same cycles. Areas (um2, sums of cells, no wires) come from one mapping of an array with two rows, every module by
 itself, and are put together for each number of rows: processing elements, the row's registers and decoder, result
-registers and a compressor's share for each row, weight registers once for all rows. A compressor serves as many rows
-as a block takes cycles. The dense array's offsets, which it does not need, are left out of its area. The periods of
-arrays are of one row as one netlist, where nets that columns share have buffers; ``--parts-only`` leaves that out.
+registers (the last row's do not shift) and a compressor's share for each row, weight registers once for all rows. A
+compressor serves as many rows as a block takes cycles. The dense array's offsets, which it does not need, are left out
+of its area. The periods of arrays are of one row as one netlist, where nets that columns share have buffers;
+``--parts-only`` leaves that out.
 ``--energy``: energy over that of the dense array on captured layers, as ``flexnm_tb.power`` measures it at the period
 for which gates are sized, with the compressors' added. Four arrays of few rows and columns, mapped by the recipe of the
 areas, run gate by gate; what a row, a column and an element add between them is taken for each further one. The dense
@@ -37,11 +38,15 @@ from rich.table import Table
 Row = dict[str, Any]
 
 COLUMNS = 32
+PART_ROWS = 2
+"""Rows of the array whose parts are measured: one with every kind of part."""
 ROWS = (1, 2, 4, 8, 16)
 PATTERNS = ((2, 4), (4, 8), (8, 16), (16, 32))
 ENERGY_ROWS = (1, 2)
 ENERGY_COLUMNS = (2, 6)
 """Rows and columns of the arrays that are simulated."""
+CHANNELS = 8 * 1536 * 9
+"""Channels that are simulated: eight tokens of the widest of the nine layers, as many of each of them."""
 SHOWN = (1, 4, 16)
 """Rows whose energy is in the table."""
 UNUSED = ("route", "route_bank")
@@ -80,9 +85,13 @@ def areas_of(array: Measured, compressor: Measured | None) -> dict[str, float]:
     element = array.area("pe")
     unused = 0.0 if compressor else sum(array.area(kind) for kind in UNUSED)
     shared = array.area("sequencer")
-    row = array.mapped.area - COLUMNS * (element + column) - shared - unused
+    results, final = array.area("result_row"), array.area("final_result_row")
+    rows = array.cfg.rows
+    rest = array.mapped.area - COLUMNS * (rows * element + column) - shared - (rows - 1) * results - final
     share = compressor.mapped.area / array.cfg.steps if compressor else 0.0
-    return {"element": element, "column": column, "row": row, "compressor": share, "shared": shared}
+    row = rest / rows - unused + results
+    areas = {"element": element, "column": column, "row": row, "compressor": share}
+    return areas | {"shared": shared + final - results}
 
 
 def total(areas: dict[str, float], rows: int) -> float:
@@ -96,7 +105,7 @@ def energy_pj(unit: Measured, options: argparse.Namespace) -> float:
     from flexnm_tb.power import measure_power  # with torch, which takes its time to load
 
     found = measure_power(
-        unit.top, unit.cfg, unit.mapped, options.liberty, period_ps=options.clock, blocks=options.blocks
+        unit.top, unit.cfg, unit.mapped, options.liberty, period_ps=options.clock, blocks=CHANNELS // unit.cfg.m_group
     )
     cycles = 1 if unit.top == "compressor" else unit.cfg.steps  # of a block
     return float(found["power"]["total"] * options.clock * cycles)  # W ps = pJ
@@ -128,7 +137,7 @@ def _line(few: int, more: int, values: tuple[float, float], at: int) -> float:
 
 def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: Progress) -> Row:
     """The figures of one pattern and number of lanes."""
-    cfg = Config(n_keep=n, m_group=m, lanes=lanes, rows=1, cols=COLUMNS, k_max=options.k_max)
+    cfg = Config(n_keep=n, m_group=m, lanes=lanes, rows=PART_ROWS, cols=COLUMNS, k_max=options.k_max)
     arrays = {"sparse": cfg, "dense": cfg.replace(n_keep=m, lanes=lanes * m // n)}
     dense_lanes = arrays["dense"].lanes
     steps = 3 + 2 * (not options.parts_only) + 3 * options.energy
@@ -146,7 +155,8 @@ def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: P
     row["area_ratio"] = {rows: total(areas["sparse"], rows) / total(areas["dense"], rows) for rows in ROWS}
     whole = {} if options.parts_only else arrays
     row["period_ps"] = {
-        name: done(measured("mac_array", of, options, Hierarchy.NONE)).period_ps for name, of in whole.items()
+        name: done(measured("mac_array", of.replace(rows=1), options, Hierarchy.NONE)).period_ps
+        for name, of in whole.items()
     }
     row["period_ps"]["compressor"] = compressor.period_ps
     row["energy_pj"] = row["energy_ratio"] = None
@@ -208,7 +218,6 @@ def main() -> int:
     add("--energy", action="store_true", help="energy too: a gate simulation of each")
     add("--parts-only", action="store_true", help="no period of whole arrays: saves minutes")
     add("--jobs", type=int, default=0, help="mappings at a time (default: one for each processor)")
-    add("--blocks", type=int, default=256, help="blocks of the layers that are simulated")
     add("--effort", choices=[effort.value for effort in Effort], default=Effort.BEST.value)
     return exit_status(run, parser)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -14,11 +16,13 @@ from flexnm_rtl.sharing import add_shared
 class ResultRow(wiring.Component):
     """Registers of one row, ``sums``: ``capture`` takes ``totals``, else ``shift`` what the ``next`` row holds.
 
-    ``registered``: both strobes pass a register of this row first.
+    ``final``: there is no next row, and nothing is shifted. ``registered``: both strobes pass a register of this row
+    first.
     """
 
-    def __init__(self, bits: int, *, registered: bool) -> None:
+    def __init__(self, bits: int, *, final: bool, registered: bool) -> None:
         self.bits = bits
+        self.final = final
         self.registered = registered
         super().__init__({"totals": In(bits), "next": In(bits), "capture": In(1), "shift": In(1), "sums": Out(bits)})
 
@@ -30,8 +34,9 @@ class ResultRow(wiring.Component):
         m.d["sync" if self.registered else "comb"] += [capture.eq(self.capture), shift.eq(self.shift)]
         with m.If(capture):
             m.d.sync += held.eq(self.totals)
-        with m.Elif(shift):
-            m.d.sync += held.eq(self.next)
+        if not self.final:
+            with m.Elif(shift):
+                m.d.sync += held.eq(self.next)
         m.d.comb += self.sums.eq(held)
         return m
 
@@ -61,21 +66,16 @@ class ResultDrain(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        row_bits = cfg.cols * cfg.acc_width
         valid = Signal()
         last = Signal(reset_less=True)
         after = Signal(range(cfg.rows), reset_less=True)  # rows after this one
         capture = Signal(name="capture_now")
         sent = Signal()
-        rows = [
-            add_shared(m, platform, "result_row", f"row_{r}", lambda: ResultRow(row_bits, registered=cfg.short_stages))
-            for r in range(cfg.rows)
-        ]
+        rows = [self._row(m, platform, r) for r in range(cfg.rows)]
         for r, row in enumerate(rows):
-            following = rows[r + 1].sums if r + 1 < cfg.rows else 0
             m.d.comb += [
                 row.totals.eq(self.totals[r]),
-                row.next.eq(following),
+                row.next.eq(rows[r + 1].sums if r + 1 < cfg.rows else 0),
                 row.capture.eq(self.capture),
                 row.shift.eq(sent),
             ]
@@ -99,3 +99,13 @@ class ResultDrain(wiring.Component):
         with m.Elif(sent):
             m.d.sync += [valid.eq(~last), last.eq(after == 1), after.eq(after - 1)]
         return m
+
+    def _row(self, m: Module, platform: object, r: int) -> Any:
+        cfg = self.cfg
+        final = r == cfg.rows - 1
+        kind = "final_result_row" if final else "result_row"
+
+        def build() -> ResultRow:
+            return ResultRow(cfg.cols * cfg.acc_width, final=final, registered=cfg.short_stages)
+
+        return add_shared(m, platform, kind, f"row_{r}", build)

@@ -100,11 +100,15 @@ def _tokens(top: str, x: torch.Tensor, cfg: Config) -> Iterator[Words]:
 
 
 def _array_passes(x: torch.Tensor, w: torch.Tensor, cfg: Config) -> Iterator[Words]:
-    """Every group of tokens against every tile of weights, in the order in which a layer is computed."""
+    """Every group of tokens against every tile of weights, both changing from one pass to the next.
+
+    So a few passes have all tokens in them; the first token of a text is like no other.
+    """
     layout = layout_of(layouts.array_acts(cfg))
     x = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[0] % cfg.rows))
     w = torch.nn.functional.pad(w, (0, 0, 0, -w.shape[0] % cfg.cols))
-    for group in torch.split(x, cfg.rows):
-        acts = [pack(layout, beat) for beat in words.array_acts(group, cfg)]
-        for tile in torch.split(w, cfg.cols):
-            yield {"acts": acts, "weights": words.weight_beats(tile, cfg)}
+    groups, tiles = torch.split(x, cfg.rows), torch.split(w, cfg.cols)
+    for first in range(len(tiles)):
+        for k, group in enumerate(groups):
+            acts = [pack(layout, beat) for beat in words.array_acts(group, cfg)]
+            yield {"acts": acts, "weights": words.weight_beats(tiles[(first + k) % len(tiles)], cfg)}

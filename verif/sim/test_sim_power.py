@@ -102,6 +102,16 @@ def test_words_of_every_unit() -> None:
     assert {name: len(queue) for name, queue in queues.items()} == {"acts": 2 * 4 * 13, "weights": 2 * 4 * 13}
 
 
+def test_every_token_comes_before_any_comes_twice() -> None:
+    """The first token of a text is like no other: an array must not run on it alone, nor on one tile alone."""
+    found = power.layer_words("mac_array", CFG, [layer(1)], 10**9)
+    passes = list(zip(*(zip(*[iter(found[name])] * 13, strict=True) for name in ("acts", "weights")), strict=True))
+    tokens, tiles = (len(set(column)) for column in zip(*passes, strict=True))
+    assert len(set(passes)) == len(passes) == tokens * tiles
+    assert len({acts for acts, _ in passes[:tokens]}) == tokens
+    assert len({weights for _, weights in passes[:tiles]}) == tiles
+
+
 def test_what_is_not_measured_says_why(compressor: Mapped) -> None:
     for top, cfg, why in (
         ("linear", CFG, "linear has registers and memories"),
