@@ -8,9 +8,9 @@ compressor serves as many rows as a block takes cycles. The dense array's offset
 of its area. The periods of arrays are of one row as one netlist, where nets that columns share have buffers;
 ``--parts-only`` leaves that out.
 ``--energy``: energy over that of the dense array on captured layers, as ``flexnm_tb.power`` measures it at the period
-for which gates are sized, with the compressors' added. Four arrays of few rows and columns, mapped by the recipe of the
-areas, run gate by gate; what a row, a column and an element add between them is taken for each further one. The dense
-array's offsets stand still, but their clock counts.
+for which gates are sized, with the compressors' added. Four arrays of few rows and columns run gate by gate; what a
+row, a column and an element add between them is taken for each further one. The dense array's offsets stand still, but
+their clock counts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from _liberty import exit_status, liberty_parser
 from flexnm_gen.asic import Mapped, map_area
 from flexnm_gen.asic_best import Effort, map_best
-from flexnm_gen.asic_recipes import RECIPES, Hierarchy, Recipe
+from flexnm_gen.asic_recipes import Hierarchy, Recipe
 from flexnm_gen.generate import render
 from flexnm_gen.liberty import read_liberty
 from flexnm_gen.timing import minimum_period
@@ -45,6 +45,10 @@ PATTERNS = ((2, 4), (4, 8), (8, 16), (16, 32))
 ENERGY_ROWS = (1, 2)
 ENERGY_COLUMNS = (2, 6)
 """Rows and columns of the arrays that are simulated."""
+RECIPE = Recipe("direct")
+"""How arrays are mapped, sparse and dense. As one netlist they meet 1 GHz by it; with full adders the array of 8:16
+does not, and rewritten an element alone does not. Module by module, with no buffers in between, nothing meets it.
+"""
 CHANNELS = 8 * 1536 * 9
 """Channels that are simulated: eight tokens of the widest of the nine layers, as many of each of them."""
 SHOWN = (1, 4, 16)
@@ -68,15 +72,21 @@ class Measured:
         return part.area if part else 0.0
 
 
-def measured(top: str, cfg: Config, options: argparse.Namespace, hierarchy: Hierarchy) -> Measured:
-    """Map and time a unit."""
-    module, files = render(top, cfg)
+def measured_compressor(cfg: Config, options: argparse.Namespace) -> Measured:
+    """The best mapping of the compressor."""
+    module, files = render("compressor", cfg)
     effort = Effort(options.effort)
     source = files[f"{module}.v"]
-    mapped = map_best(
-        source, module, options.liberty, clock_ps=options.clock, effort=effort, hierarchy=hierarchy, jobs=options.jobs
-    )
-    return Measured(top, cfg, mapped, minimum_period(mapped, options.liberty).period_ps)
+    mapped = map_best(source, module, options.liberty, clock_ps=options.clock, effort=effort, jobs=options.jobs)
+    return Measured("compressor", cfg, mapped, minimum_period(mapped, options.liberty).period_ps)
+
+
+def measured_array(cfg: Config, options: argparse.Namespace, hierarchy: Hierarchy) -> Measured:
+    """Map and time an array."""
+    module, files = render("mac_array", cfg)
+    source = files[f"{module}.v"]
+    mapped = map_area(source, module, options.liberty, clock_ps=options.clock, hierarchy=hierarchy, recipe=RECIPE)
+    return Measured("mac_array", cfg, mapped, minimum_period(mapped, options.liberty).period_ps)
 
 
 def areas_of(array: Measured, compressor: Measured | None) -> dict[str, float]:
@@ -111,17 +121,11 @@ def energy_pj(unit: Measured, options: argparse.Namespace) -> float:
     return float(found["power"]["total"] * options.clock * cycles)  # W ps = pJ
 
 
-def array_energy(cfg: Config, recipe: Recipe, options: argparse.Namespace) -> dict[int, float]:
+def array_energy(cfg: Config, options: argparse.Namespace) -> dict[int, float]:
     """pJ for a block of each row and all columns, by the number of rows."""
 
     def simulated(rows: int, cols: int) -> float:
-        small = cfg.replace(rows=rows, cols=cols)
-        module, files = render("mac_array", small)
-        source = files[f"{module}.v"]
-        mapped = map_area(
-            source, module, options.liberty, clock_ps=options.clock, hierarchy=Hierarchy.NONE, recipe=recipe
-        )
-        return energy_pj(Measured("mac_array", small, mapped, options.clock), options)
+        return energy_pj(measured_array(cfg.replace(rows=rows, cols=cols), options, Hierarchy.NONE), options)
 
     few, more = ENERGY_COLUMNS
     columns = {rows: (simulated(rows, few), simulated(rows, more)) for rows in ENERGY_ROWS}
@@ -147,22 +151,20 @@ def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: P
         progress.advance(task)
         return result
 
-    compressor = done(measured("compressor", cfg, options, Hierarchy.REPEATED))
-    parts = {name: done(measured("mac_array", of, options, Hierarchy.ALL)) for name, of in arrays.items()}
+    compressor = done(measured_compressor(cfg, options))
+    parts = {name: done(measured_array(of, options, Hierarchy.ALL)) for name, of in arrays.items()}
     areas = {"sparse": areas_of(parts["sparse"], compressor), "dense": areas_of(parts["dense"], None)}
     row: Row = {"pattern": f"{n}:{m}", "lanes": lanes, "dense_lanes": dense_lanes, "areas": areas}
     row["recipe"] = {name: unit.mapped.recipe for name, unit in (parts | {"compressor": compressor}).items()}
     row["area_ratio"] = {rows: total(areas["sparse"], rows) / total(areas["dense"], rows) for rows in ROWS}
     whole = {} if options.parts_only else arrays
     row["period_ps"] = {
-        name: done(measured("mac_array", of.replace(rows=1), options, Hierarchy.NONE)).period_ps
-        for name, of in whole.items()
+        name: done(measured_array(of.replace(rows=1), options, Hierarchy.NONE)).period_ps for name, of in whole.items()
     }
     row["period_ps"]["compressor"] = compressor.period_ps
     row["energy_pj"] = row["energy_ratio"] = None
     if options.energy:
-        recipes = {recipe.name: recipe for recipe in RECIPES}
-        pj = {name: done(array_energy(of, recipes[row["recipe"][name]], options)) for name, of in arrays.items()}
+        pj = {name: done(array_energy(of, options)) for name, of in arrays.items()}
         one = done(energy_pj(compressor, options))
         row["energy_pj"] = pj | {"compressor": one}
         row["energy_ratio"] = {rows: (pj["sparse"][rows] + rows * one) / pj["dense"][rows] for rows in ROWS}
