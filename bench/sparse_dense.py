@@ -18,8 +18,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from _liberty import exit_status, liberty_parser
@@ -59,12 +60,11 @@ UNUSED = ("route", "route_bank")
 
 @dataclass(frozen=True)
 class Measured:
-    """A mapped unit, and its minimum period in ps."""
+    """A mapped unit."""
 
     top: str
     cfg: Config
     mapped: Mapped
-    period_ps: float
 
     def area(self, kind: str) -> float:
         """Of one module ``kind``, 0 where there is none."""
@@ -72,21 +72,20 @@ class Measured:
         return part.area if part else 0.0
 
 
-def measured_compressor(cfg: Config, options: argparse.Namespace) -> Measured:
-    """The best mapping of the compressor."""
-    module, files = render("compressor", cfg)
-    effort = Effort(options.effort)
-    source = files[f"{module}.v"]
-    mapped = map_best(source, module, options.liberty, clock_ps=options.clock, effort=effort, jobs=options.jobs)
-    return Measured("compressor", cfg, mapped, minimum_period(mapped, options.liberty).period_ps)
+def measured(top: str, cfg: Config, options: argparse.Namespace, mapping: Callable[..., Mapped]) -> Measured:
+    """Map a unit by ``map_best`` or ``map_area``, with what they have not in common."""
+    module, files = render(top, cfg)
+    return Measured(top, cfg, mapping(files[f"{module}.v"], module, options.liberty, clock_ps=options.clock))
 
 
 def measured_array(cfg: Config, options: argparse.Namespace, hierarchy: Hierarchy) -> Measured:
-    """Map and time an array."""
-    module, files = render("mac_array", cfg)
-    source = files[f"{module}.v"]
-    mapped = map_area(source, module, options.liberty, clock_ps=options.clock, hierarchy=hierarchy, recipe=RECIPE)
-    return Measured("mac_array", cfg, mapped, minimum_period(mapped, options.liberty).period_ps)
+    """Map an array by ``RECIPE``."""
+    return measured("mac_array", cfg, options, partial(map_area, hierarchy=hierarchy, recipe=RECIPE))
+
+
+def period(unit: Measured, options: argparse.Namespace) -> float:
+    """Its minimum period in ps."""
+    return minimum_period(unit.mapped, options.liberty).period_ps
 
 
 def areas_of(array: Measured, compressor: Measured | None) -> dict[str, float]:
@@ -100,8 +99,8 @@ def areas_of(array: Measured, compressor: Measured | None) -> dict[str, float]:
     rest = array.mapped.area - COLUMNS * (rows * element + column) - shared - (rows - 1) * results - final
     share = compressor.mapped.area / array.cfg.steps if compressor else 0.0
     row = rest / rows - unused + results
-    areas = {"element": element, "column": column, "row": row, "compressor": share}
-    return areas | {"shared": shared + final - results}
+    once = shared + final - results
+    return {"element": element, "column": column, "row": row, "compressor": share, "shared": once}
 
 
 def total(areas: dict[str, float], rows: int) -> float:
@@ -151,7 +150,8 @@ def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: P
         progress.advance(task)
         return result
 
-    compressor = done(measured_compressor(cfg, options))
+    best = partial(map_best, effort=Effort(options.effort), jobs=options.jobs)
+    compressor = done(measured("compressor", cfg, options, best))
     parts = {name: done(measured_array(of, options, Hierarchy.ALL)) for name, of in arrays.items()}
     areas = {"sparse": areas_of(parts["sparse"], compressor), "dense": areas_of(parts["dense"], None)}
     row: Row = {"pattern": f"{n}:{m}", "lanes": lanes, "dense_lanes": dense_lanes, "areas": areas}
@@ -159,9 +159,10 @@ def compare(n: int, m: int, lanes: int, options: argparse.Namespace, progress: P
     row["area_ratio"] = {rows: total(areas["sparse"], rows) / total(areas["dense"], rows) for rows in ROWS}
     whole = {} if options.parts_only else arrays
     row["period_ps"] = {
-        name: done(measured_array(of.replace(rows=1), options, Hierarchy.NONE)).period_ps for name, of in whole.items()
+        name: done(period(measured_array(of.replace(rows=1), options, Hierarchy.NONE), options))
+        for name, of in whole.items()
     }
-    row["period_ps"]["compressor"] = compressor.period_ps
+    row["period_ps"]["compressor"] = period(compressor, options)
     row["energy_pj"] = row["energy_ratio"] = None
     if options.energy:
         pj = {name: done(array_energy(of, options)) for name, of in arrays.items()}

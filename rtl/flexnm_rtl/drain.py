@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from flexnm_rtl import layouts
 from flexnm_rtl.config import Config
+from flexnm_rtl.pipeline import stage
 from flexnm_rtl.sharing import add_shared
 
 
@@ -29,9 +30,8 @@ class ResultRow(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         held = Signal(self.bits, reset_less=True)
-        capture = Signal(name="capture_here")
-        shift = Signal(name="shift_here")
-        m.d["sync" if self.registered else "comb"] += [capture.eq(self.capture), shift.eq(self.shift)]
+        capture = stage(m, self.registered, self.capture, "capture_here", reset_less=False)
+        shift = stage(m, self.registered, self.shift, "shift_here", reset_less=False)
         with m.If(capture):
             m.d.sync += held.eq(self.totals)
         if not self.final:
@@ -69,7 +69,6 @@ class ResultDrain(wiring.Component):
         valid = Signal()
         last = Signal(reset_less=True)
         after = Signal(range(cfg.rows), reset_less=True)  # rows after this one
-        capture = Signal(name="capture_now")
         sent = Signal()
         rows = [self._row(m, platform, r) for r in range(cfg.rows)]
         for r, row in enumerate(rows):
@@ -79,14 +78,13 @@ class ResultDrain(wiring.Component):
                 row.capture.eq(self.capture),
                 row.shift.eq(sent),
             ]
+        capture = stage(m, cfg.short_stages, self.capture, "capture_now", reset_less=False)
         first = rows[0].sums
         if cfg.short_stages:
             # Rows move a cycle late; until then the next one is on top.
             moving = Signal()
-            m.d.sync += [moving.eq(sent), capture.eq(self.capture)]
+            m.d.sync += moving.eq(sent)
             first = Mux(moving, rows[min(1, cfg.rows - 1)].sums, first)
-        else:
-            m.d.comb += capture.eq(self.capture)
         m.d.comb += [
             self.o.valid.eq(valid),
             self.o.p.last.eq(last),

@@ -22,14 +22,14 @@ class Feeder(wiring.Component):
     ``read``: look up the metadata at ``act_addr`` now. ``decode``: enables of its decoder, the first one a cycle later.
     ``read_operands``: look up ``value_addr`` and ``weight_addr`` now; the operands are offered to the array from the
     next cycle on: ``valid``, ``hold``, ``last``, taken with ``ready``. So an array that takes one a cycle gets it.
-    Latency: ``LATENCY`` cycles from ``read`` to ``valid``.
+    Latency: ``latency`` cycles from ``read`` to ``valid``.
     ``act_filled``: activation entries there are. ``weight_entered``: the ring got one more entry; ``weight_room``: it
     has a free one. A weight entry is given back with its last look-up, in the last group of its tile.
     ``wait_acts``, ``wait_weights``: the array could take an operand that is not there yet. Jobs as in the loaders.
     """
 
     AHEAD = RouteDecoder.STAGES
-    LATENCY = 1 + AHEAD
+    latency = 1 + AHEAD
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
@@ -67,7 +67,7 @@ class Feeder(wiring.Component):
             Loop("t", cfg.tokens_max, cfg.rows),
             Loop("o", OUTPUTS_MAX, cfg.cols),
         )
-        m.submodules.control = control = StageControl(self.LATENCY)
+        m.submodules.control = control = StageControl(self.latency)
         running = Signal()
         free = Signal()
         acts_there = Signal()

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from flexnm_rtl.compaction import network_of
 from flexnm_rtl.config import Config
 from flexnm_rtl.layouts import kept_values
+from flexnm_rtl.pipeline import stage
 
 
 class ShiftBank(wiring.Component):
@@ -37,14 +38,9 @@ class ShiftBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         held = Signal(self.count * self.width, reset_less=True)
-        elements = Signal(len(held), name="elements_here", reset_less=True)
-        load = Signal(name="load_here", reset_less=True)
-        shift = Signal(name="shift_here", reset_less=True)
-        m.d["sync" if self.registered else "comb"] += [
-            elements.eq(Value.cast(self.elements)),
-            load.eq(self.load),
-            shift.eq(self.shift),
-        ]
+        elements = stage(m, self.registered, Value.cast(self.elements), "elements_here")
+        load = stage(m, self.registered, self.load, "load_here")
+        shift = stage(m, self.registered, self.shift, "shift_here")
         with m.If(load):
             m.d.sync += held.eq(elements)
         if self.step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -44,6 +44,13 @@ class StageControl(wiring.Component):
                 m.d.sync += valid[k].eq(incoming[k])
         m.d.comb += [self.i_ready.eq(ready[0]), self.o_valid.eq(valid[-1])]
         return m
+
+
+def stage(m: Module, registered: bool, value: Any, name: str, *, reset_less: bool = True) -> Signal:
+    """``value``, unsigned, from a register if ``registered`` says so, else as it is."""
+    signal = Signal(len(Value.cast(value)), name=name, reset_less=reset_less)
+    m.d["sync" if registered else "comb"] += signal.eq(value)
+    return signal
 
 
 def delay(m: Module, enable: Any, signal: Any, name: str) -> Any:

@@ -10,6 +10,7 @@ from flexnm_rtl.arith import pick
 from flexnm_rtl.compaction import network_of
 from flexnm_rtl.config import Config
 from flexnm_rtl.operands import has_network, lanes_route, visible_weights
+from flexnm_rtl.pipeline import stage
 
 
 def element_latency(cfg: Config) -> int:
@@ -47,16 +48,15 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        first = "sync" if cfg.short_stages else "comb"
-        accumulate = Signal(name="accumulate_here")
-        clear = Signal(name="clear_here", reset_less=True)
-        m.d[first] += [accumulate.eq(self.accumulate), clear.eq(self.clear)]
+        operands = "sync" if cfg.short_stages else "comb"
+        accumulate = stage(m, cfg.short_stages, self.accumulate, "accumulate_here", reset_less=False)
+        clear = stage(m, cfg.short_stages, self.clear, "clear_here")
         products = []
         for lane, chosen in enumerate(self._chosen(m)):
             weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}", reset_less=True)
             product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
             value = Signal(signed(cfg.value_width), name=f"value_{lane}", reset_less=True)
-            m.d[first] += [weight.eq(chosen), value.eq(self.values[lane])]
+            m.d[operands] += [weight.eq(chosen), value.eq(self.values[lane])]
             # Multipliers recode their second operand: the value is there before the weight is chosen.
             m.d.sync += product.eq(weight * value)
             products.append(product)

@@ -37,7 +37,7 @@ def fill_cycles(cfg: Config, *, dense: bool = False, compressed: bool = False, p
     else:
         acts = act_chunks + (_decoder_latency(cfg) if compressed else _compressor_latency(unranked(cfg)))
     weights = weight_chunks * (1 + (cfg.parameter_words if parameters else 0))
-    through_memory, to_results = Feeder.LATENCY + 2, step_latency(cfg) + 1
+    through_memory, to_results = Feeder.latency + 2, step_latency(cfg) + 1
     return max(acts + _preparation_latency(cfg), weights) + through_memory + to_results
 
 

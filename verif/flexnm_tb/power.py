@@ -107,8 +107,8 @@ def _array_passes(x: torch.Tensor, w: torch.Tensor, cfg: Config) -> Iterator[Wor
     layout = layout_of(layouts.array_acts(cfg))
     x = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[0] % cfg.rows))
     w = torch.nn.functional.pad(w, (0, 0, 0, -w.shape[0] % cfg.cols))
-    groups, tiles = torch.split(x, cfg.rows), torch.split(w, cfg.cols)
+    groups = [[pack(layout, beat) for beat in words.array_acts(group, cfg)] for group in torch.split(x, cfg.rows)]
+    tiles = torch.split(w, cfg.cols)
     for first in range(len(tiles)):
-        for k, group in enumerate(groups):
-            acts = [pack(layout, beat) for beat in words.array_acts(group, cfg)]
+        for k, acts in enumerate(groups):
             yield {"acts": acts, "weights": words.weight_beats(tiles[(first + k) % len(tiles)], cfg)}

@@ -58,7 +58,7 @@ class World:
 
     async def job(self, ctx: Any, dut: Feeder) -> int:
         """Run the job; returns its cycles from the first possible read to the last operand taken."""
-        self.metadata = [-1] * dut.LATENCY
+        self.metadata = [-1] * dut.latency
         expected = operands(self.cfg, self.shape)
         for name, value in zip(("tokens", "channels", "outputs", "dense"), self.shape, strict=True):
             ctx.set(getattr(dut, name), value)
@@ -97,7 +97,7 @@ class World:
             assert self.metadata[-1] == expected[taken][0], "the metadata of another block"
         self._look_up(ctx, dut, expected)
         waits = {name: ctx.get(getattr(dut, f"wait_{name}")) for name in self.waits}
-        if self.reads == len(expected) or (self.reads - taken == dut.LATENCY and not ctx.get(dut.ready)):
+        if self.reads == len(expected) or (self.reads - taken == dut.latency and not ctx.get(dut.ready)):
             assert not any((read, *waits.values()))
             return
         act, weight = expected[self.reads][:2]
@@ -113,7 +113,7 @@ class World:
 
     def _look_up(self, ctx: Any, dut: Feeder, expected: list[tuple[int, int, bool, bool]]) -> None:
         """The memories of values and weights, and the registers of the decoder, entry numbers in the place of words."""
-        for k in reversed(range(dut.LATENCY - 1)):
+        for k in reversed(range(dut.latency - 1)):
             if ctx.get(dut.decode[k]):
                 self.metadata[k + 1] = self.metadata[k]
         if ctx.get(dut.read_operands):
@@ -164,7 +164,7 @@ def test_an_operand_a_cycle_when_everything_is_there(shape: Shape) -> None:
         cycles.append(await world.job(ctx, dut))
 
     simulate(dut, bench)
-    assert cycles == [len(expected) + 2 + dut.LATENCY], (
+    assert cycles == [len(expected) + 2 + dut.latency], (
         "a cycle until the first entry of both has come, and one until that is known"
     )
     assert world.waits == {"acts": 2, "weights": 0}
