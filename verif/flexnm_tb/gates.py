@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flexnm_gen.asic import map_area
 from flexnm_gen.cell_models import cell_models
@@ -30,6 +30,12 @@ DESIGNS = {
         ),
         COMPONENTS["array"],
         COMPONENTS["engine"],
+        # Memories of this size become block RAMs; with short stages, registers go into them and the multipliers.
+        replace(
+            COMPONENTS["engine"],
+            name="edge",
+            cfg=preset("n8m16-edge").replace(rows=2, cols=2, k_max=512, t_max=16),
+        ),
     )
 }
 """Units whose netlists are run, by name."""

@@ -84,7 +84,10 @@ def test_what_passed_is_kept(tmp_path: Path, cache: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (["--only", "linear"], "ONLY=linear is unknown: choose from compressor, decompressor, flexible, array, engine"),
+        (
+            ["--only", "linear"],
+            "ONLY=linear is unknown: choose from compressor, decompressor, flexible, array, engine, edge",
+        ),
         (["--targets", "xc7"], "TARGETS=xc7 is unknown: choose from ecp5, ice40, asic"),
         (["--liberty", "'a.lib"], "LIBERTY='a.lib cannot be split into files: No closing quotation"),
         (["--targets", "ecp5", "--liberty", "a.lib"], "LIBERTY is for the target asic: leave it out for an FPGA"),
