@@ -1,6 +1,6 @@
-"""Registers of the RTL put into those that ECP5's multipliers and block RAMs have of their own.
+"""What Yosys leaves unused of ECP5's multipliers and block RAMs: registers of their own, and zeros in place of signs.
 
-Yosys leaves them unused: flip-flops stand in front of and behind every block, with wires in between and, behind a block
+Without the registers, flip-flops stand in front of and behind every block, with wires in between and, behind a block
 RAM, its slow output. Ports and parameters have the names of Lattice's FPGA-TN-02205 (multipliers) and FPGA-TN-02204
 (memories). Imports nothing but Yosys, like ``flexnm_gen.fpga_map``.
 """
@@ -16,6 +16,7 @@ Bit = tuple[str, int]
 """A bit of a net: name of its wire and index. A constant has its state for a name and the index -1."""
 
 _ZERO: Bit = ("0", -1)
+_ONE: Bit = ("1", -1)
 _ANY: Bit = ("x", -1)
 _FULL_WIDTH = 36
 """Width at which port A of a block RAM only writes and port B only reads, through the pins of both."""
@@ -32,19 +33,51 @@ class _Bank(NamedTuple):
 def pack_registers(module: Any) -> None:
     """Move flip-flops of a flat, mapped module for ECP5 into the multipliers and block RAMs that they stand at.
 
-    A bank of registers is used where each of its bits in use comes from, or goes to, a flip-flop that feeds, or reads,
-    nothing else; all of them with one clock and one enable, without reset, and with 0 to start from.
+    Signed operands of multipliers move to the upper ends of their ports, so that no sign has to be repeated. A bank of
+    registers is used where each of its bits in use comes from, or goes to, a flip-flop that feeds, or reads, nothing
+    else; all of them with one clock and one enable, without reset, and with 0 to start from.
     """
     netlist = _Netlist(module)
     for cell in list(module.cells_.values()):
         if _name(cell.type) == "MULT18X18D":
+            _align(netlist, cell)
             _pack_multiplier(netlist, cell)
         elif _name(cell.type) == "DP16KD":
             _pack_memory(netlist, cell)
 
 
+def _align(netlist: _Netlist, cell: Any) -> None:
+    """Shift signed operands to the upper ends of their ports, and the product with them; below are zeros.
+
+    At the lower ends a wire leads to every pin that repeats a sign: to 22 of 36, for two operands of 8 bits.
+    """
+    ports = {port: [cell.getPort(_id(pin)) for pin in _pins(port, 18)] for port in "AB"}
+    shifts = {port: _repeated(pins) if _at(cell, f"SIGNED{port}") == _ONE else 0 for port, pins in ports.items()}
+    product = {k: cell.getPort(_id(f"P{k}")) for k in range(36) if netlist.is_read(cell, f"P{k}")}
+    if max(product, default=0) + sum(shifts.values()) > 35:
+        return
+    for port, pins in ports.items():
+        for k in range(18):
+            above = k - shifts[port]
+            cell.setPort(_id(f"{port}{k}"), pins[above] if above >= 0 else ys.SigSpec(False))
+    for pin in _pins("P", 36):
+        cell.unsetPort(_id(pin))
+    for k, signal in product.items():
+        cell.setPort(_id(f"P{k + sum(shifts.values())}"), signal)
+
+
+def _repeated(pins: list[Any]) -> int:
+    """How often the uppermost bit stands below itself."""
+    bits = [_bit(pin) for pin in reversed(pins)]
+    return next((k for k, bit in enumerate(bits) if bit != bits[0]), len(bits)) - 1
+
+
 def _pack_multiplier(netlist: _Netlist, cell: Any) -> None:
-    """All banks on ``CLK0``, and the operands' both or none: nextpnr has no delays for anything else."""
+    """All banks on ``CLK0``, and the operands' both or none: nextpnr has no delays for anything else.
+
+    Banks with the same enable share its pin, and the product's is always ``CE0``: constants have to be routed to these
+    pins, and nextpnr writes no other enable of a product into the bitstream.
+    """
     product = netlist.behind(cell, _pins("P", 36))
     first, second = (netlist.before(cell, _pins(port, 18)) for port in "AB")
     banks = {"OUTPUT": product} if product else {}
@@ -53,8 +86,10 @@ def _pack_multiplier(netlist: _Netlist, cell: Any) -> None:
     if len({_bit(bank.clock) for bank in banks.values()}) > 1:
         return
     netlist.absorb(cell, banks.values())
-    for index, (name, bank) in enumerate(banks.items()):
-        ports = {"CLK": ("CLK0", bank.clock), "CE": (f"CE{index}", bank.enable), "RST": ("RST0", ys.SigSpec(False))}
+    enables: dict[Bit, str] = {}
+    for name, bank in banks.items():
+        enable = enables.setdefault(_bit(bank.enable), f"CE{len(enables)}")
+        ports = {"CLK": ("CLK0", bank.clock), "CE": (enable, bank.enable), "RST": ("RST0", ys.SigSpec(False))}
         for kind, (port, signal) in ports.items():
             cell.setPort(_id(port), signal)
             cell.setParam(_id(f"REG_{name}_{kind}"), ys.Const(port))
@@ -99,13 +134,17 @@ class _Netlist:
                 if left.wire.port_output:
                     self._readers[_bit(right)].append((None, ""))
 
+    def is_read(self, cell: Any, pin: str) -> bool:
+        """Whether anything reads an output pin of a cell."""
+        return cell.hasPort(_id(pin)) and bool(self._readers[_at(cell, pin)])
+
     def behind(self, cell: Any, pins: list[str]) -> _Bank | None:
         """The flip-flops behind output pins of a cell, where they and nothing else read them."""
         found = {}
         for pin in pins:
-            readers = self._readers[_at(cell, pin)] if cell.hasPort(_id(pin)) else []
-            if not readers:
+            if not self.is_read(cell, pin):
                 continue
+            readers = self._readers[_at(cell, pin)]
             reader, port = readers[0]
             if len(readers) > 1 or port != "DI" or not _plain(reader):
                 return None

@@ -78,7 +78,7 @@ class Job:
     def key(self) -> str:
         """Digest of ``inputs`` and of the code that measures: equal keys, equal figures."""
         kinds = ("asic*", "full_adder", "liberty", "sta", "timing") if self.target == ASIC else ("fpga*",)
-        code = [path.read_bytes() for kind in ("synth", *kinds) for path in sorted(_HERE.glob(f"{kind}.py"))]
+        code = [path.read_bytes() for kind in ("synth", *kinds) for path in sorted(_HERE.glob(f"{kind}.*"))]
         return _sha256(json.dumps(self.inputs, sort_keys=True).encode() + b"".join(code))[:20]
 
 

@@ -76,6 +76,13 @@ def test_mutants_are_the_same_every_time(choice: list[Mutant]) -> None:
     assert {m.identity("unit") for m in few} <= {m.identity("unit") for m in choice}
 
 
+def test_outputs_of_registers_that_benches_set_are_left_alone(choice: list[Mutant]) -> None:
+    """What a bench writes to the signal would not reach a register behind such a mutant."""
+    left = list_mutants({"unit.v": CHOICE}, "unit", 400, 1, {"unit": ["count"]})
+    gone = {m.identity("unit") for m in choice} - {m.identity("unit") for m in left}
+    assert gone == {m.identity("unit") for m in choice if " count[0] Q[" in m.identity("unit")} != set()
+
+
 def test_a_broken_unit_is_noticed_in_one_simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way: Verilog, mutants, Verilator, cocotb; the original passes behind them."""
     # Not the whole cache: it has Verilator's library, which takes longer to compile than the unit.

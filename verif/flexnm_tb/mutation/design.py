@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,11 @@ def prepare(component: Component, count: int, seed: int) -> Design:
     toplevel = wrapper_name(manifest) if component.wrapped else name
     ports = [p.name for p in wrapper_ports(manifest)] if component.wrapped else [p["name"] for p in manifest["ports"]]
     sources = {f"{part}.v": files[f"{part}.v"] for part in dict.fromkeys((name, toplevel))}
-    mutants = list_mutants(sources, toplevel, count, seed)
     internals: dict[str, tuple[str, ...]] = {}
     for bench in component.benches:
-        internals |= getattr(importlib.import_module(bench), "INTERNALS", {})
+        found = getattr(importlib.import_module(bench), "INTERNALS", {})
+        internals |= {f"{name}_{part}": signals for part, signals in found.items()}
+    mutants = list_mutants(sources, toplevel, count, seed, internals)
     code = [outline(Path(__file__).with_name(file)) for file in _OWN]
     key = digest(sources, [asdict(mutant) for mutant in mutants], sorted(internals.items()), code)
     folder = cache_dir() / "mutation" / f"{component.name}-{key}"
@@ -87,9 +89,15 @@ def prepare(component: Component, count: int, seed: int) -> Design:
     return Design(component, name, toplevel, tuple(ports), sources, tuple(mutants), internals, folder)
 
 
-def list_mutants(sources: dict[str, str], top: str, count: int, seed: int) -> list[Mutant]:
-    """``count`` mutants (fewer where there are not as many) of the design, always the same for a seed."""
-    text = yosys({"task": "list", "sources": list(sources), "top": top, "count": count, "seed": seed}, sources)
+def list_mutants(
+    sources: dict[str, str], top: str, count: int, seed: int, internals: Mapping[str, Sequence[str]] | None = None
+) -> list[Mutant]:
+    """``count`` mutants (fewer where there are not as many) of the design, always the same for a seed.
+
+    internals: signals by module that benches set, whose registers' outputs are left alone.
+    """
+    task = {"task": "list", "sources": list(sources), "top": top, "count": count, "seed": seed}
+    text = yosys(task | {"internals": internals or {}}, sources)
     return [Mutant(**mutant) for mutant in json.loads(text)]
 
 
@@ -123,7 +131,7 @@ def build(design: Design) -> Path:
 def _build(design: Design, work: Path) -> None:
     os.environ.update(verilator_env(default_cache()))
     names = [(design.toplevel, name) for name in (*design.ports, CONTROL)]
-    names += [(f"{design.top}_{part}", name) for part, inside in design.internals.items() for name in inside]
+    names += [(module, name) for module, inside in design.internals.items() for name in inside]
     public = "".join(f'public_flat_rw -module "{module}" -var "{name}"\n' for module, name in names)
     write_files(work, {"mutants.v": mutated_verilog(design), "ports.vlt": "`verilator_config\n" + public})
     runner = get_runner("verilator")

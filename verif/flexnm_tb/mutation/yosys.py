@@ -22,7 +22,7 @@ from flexnm_tb.mutation.mutant import Mutant, expression_of, line_of, parse
 
 CONTROL = "mutsel"
 _SPARE = 1.2
-"""More mutants than wanted are drawn, because those of clocks are left out."""
+"""More mutants than wanted are drawn, because some are left out, those of clocks above all."""
 
 
 def _run(design: Any, *commands: str) -> None:
@@ -48,6 +48,13 @@ def _pinned(kind: str, port: str) -> bool:
     return kind.startswith("$memrd") and port in ("EN", "ARST", "SRST")
 
 
+def _set_by_benches(cell: Any, port: str, names: list[str]) -> bool:
+    """Whether a mutant of a port would cut a signal off from the register that benches set through it."""
+    signal = cell.getPort(ys.IdString(f"\\{port}"))
+    wires = {_name(bit.wire.name) for bit in signal.to_sigbit_vector() if bit.wire is not None}
+    return cell.output(ys.IdString(f"\\{port}")) and not wires.isdisjoint(names)
+
+
 def _place(cell: Any, expression: str) -> str:
     """Kind of a cell and the net behind its output, or its expression where the net has no name of its own; of an
     instance only its name.
@@ -70,7 +77,10 @@ def _list(task: dict[str, Any]) -> None:
     mutants: list[dict[str, Any]] = []
     for options in parse(drawn.read_text(encoding="utf-8")):
         cells = {_name(cell.name): cell for cell in modules[options["module"]].cells_.values()}
-        if len(mutants) == task["count"] or _pinned(_name(cells[options["cell"]].type), options["port"]):
+        cell, port = cells[options["cell"]], options["port"]
+        if len(mutants) == task["count"] or _pinned(_name(cell.type), port):
+            continue
+        if _set_by_benches(cell, port, task["internals"].get(options["module"], [])):
             continue
         source = options.get("src", "")
         mutant = Mutant(
@@ -78,10 +88,10 @@ def _list(task: dict[str, Any]) -> None:
             mode=options["mode"],
             module=options["module"],
             cell=options["cell"],
-            port=options["port"],
+            port=port,
             portbit=int(options["portbit"]),
             ctrlbit=int(options["ctrlbit"]) if "ctrlbit" in options else None,
-            place=_place(cells[options["cell"]], expression_of(source, texts)),
+            place=_place(cell, expression_of(source, texts)),
             line=line_of(source),
         )
         mutants.append(asdict(mutant))
