@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp, AxiStreamBus, AxiStreamSink, AxiStreamSource
 from flexnm_rtl.registers import RegisterMap
 
@@ -43,7 +43,7 @@ class PacketSource(AxiStreamSource):
 class AxiBench:
     """Drives an engine's wrapper: registers, input streams ``s_axis_x`` for every x of ``inputs``, results.
 
-    idle: the sources pause; backpressure: the sink does; slow_bus: all of s_axi.
+    idle: the sources pause, and show anything meanwhile; backpressure: the sink pauses; slow_bus: all of s_axi.
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class AxiBench:
         Clock(self.dut.aclk, PERIOD_NS, unit="ns").start()
         await self.reset()
         cocotb.start_soon(self._watch())
+        if "idle" in self.stalled:
+            cocotb.start_soon(self._disturb())
 
     async def reset(self, cycles: int = 2) -> None:
         """Reset for some cycles; the ends forget what was under way."""
@@ -100,6 +102,16 @@ class AxiBench:
             source.endless = False
         self.dut.aresetn.value = 1
         await ClockCycles(self.dut.aclk, 1)
+
+    async def _disturb(self) -> None:
+        """What a source shows while it offers nothing is nobody's business: another number in every cycle."""
+        rng = self.ctx.rng("disturbed")
+        while True:
+            await FallingEdge(self.dut.aclk)
+            for source in self.sources.values():
+                if not int(source.bus.tvalid.value):
+                    source.bus.tlast.value = rng.getrandbits(1)
+                    source.bus.tdata.value = rng.getrandbits(len(source.bus.tdata))
 
     async def _watch(self) -> None:
         edge, cycle = RisingEdge(self.dut.aclk), 0

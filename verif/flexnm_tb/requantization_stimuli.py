@@ -20,7 +20,8 @@ def with_scales(rng: random.Random, job: Job) -> Job:
     """The job, which fills its blocks and tiles, with other parameters.
 
     Of each output one token's sum becomes, by the bias, a number of random sign and size; the multiplier is of random
-    size too, and the shift makes the product of the two about as large as a result.
+    size too, and the shift makes the product of the two about as large as a result. Every fourth product ends in a one
+    and zeros, which the shift makes an exact half.
     """
     sums = (dense_matmul if job.mode.dense else sparse_matmul)(job.x, job.w, job.pruned)
     columns = [_scales(rng, column, job.cfg.act_width) for column in sums.T.tolist()]
@@ -31,6 +32,8 @@ def with_scales(rng: random.Random, job: Job) -> Job:
 
 def _scales(rng: random.Random, sums: list[int], width: int) -> tuple[int, int, int]:
     """Bias, multiplier, shift."""
+    if not rng.randrange(4):
+        return _half(rng, sums, width)
     size = rng.randrange(BIAS_WIDTH - 1)
     wanted = rng.choice([-1, 1]) * ((1 << size) | rng.getrandbits(size))
     bias = max(-_HALF, min(_HALF - 1, wanted - rng.choice(sums)))
@@ -38,3 +41,12 @@ def _scales(rng: random.Random, sums: list[int], width: int) -> tuple[int, int, 
     multiplier = (1 << (bits - 1)) | rng.getrandbits(bits - 1) if bits > 1 else 1
     product = abs(wanted * multiplier).bit_length()
     return bias, multiplier, min(max(0, product - width + rng.randint(-1, 4)), (1 << SHIFT_WIDTH) - 1)
+
+
+def _half(rng: random.Random, sums: list[int], width: int) -> tuple[int, int, int]:
+    """Bias, multiplier and shift by which a sum becomes a result and a half: any bit that is lost counts then."""
+    factor = 2 * rng.getrandbits(rng.randrange(width // 2)) + 1
+    wanted = rng.choice([-1, 1]) * (2 * rng.getrandbits(rng.randrange(width // 2)) + 1)
+    zeros = [rng.randrange(BIAS_WIDTH - width), rng.randrange(MULTIPLIER_WIDTH - width // 2)]
+    bias = (wanted << zeros[0]) - rng.choice(sums)
+    return bias, factor << zeros[1], sum(zeros) + 1

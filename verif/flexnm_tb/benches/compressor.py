@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import cocotb
 import torch
 from flexnm_rtl.config import ScoreFactor, bits_for
 
-from flexnm_tb import context, words
+from flexnm_tb import context, stalls, words
 from flexnm_tb.benches.codec import CodecBench, check_reset, check_stream, check_throughput
 from flexnm_tb.boundary_stimuli import boundary_blocks
 from flexnm_tb.engine_stimuli import random_pattern
+from flexnm_tb.stimuli import random_numbers
 
 FACTORS = 512
 """Channels that have a factor, more than a token of the benches has."""
@@ -65,6 +67,22 @@ async def stream(dut: Any, idle: bool, backpressure: bool) -> None:
 async def throughput(dut: Any) -> None:
     """A word a cycle, and the stated latency."""
     await check_throughput(_codec(dut))
+
+
+@cocotb.test()
+async def bubbles(dut: Any) -> None:
+    """While the output waits, beats that came with gaps close up until every stage holds one."""
+    codec = _codec(dut)
+    await codec.bench.start()
+    codec.sink.pauses = itertools.repeat(True)
+    codec.source.pauses = itertools.cycle([False, True, True])
+    for _ in range(4):
+        codec.send(random_numbers(codec.rng, (4 * codec.cfg.m_group,), codec.cfg.act_width))
+    for _ in range(6 * codec.ctx.latency):
+        await codec.bench.step()
+    assert len(codec.source.taken) == codec.ctx.latency
+    codec.sink.pauses = stalls.never()
+    await codec.finish()
 
 
 @cocotb.test()

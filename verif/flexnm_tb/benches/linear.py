@@ -9,7 +9,7 @@ import torch
 
 from flexnm_tb.boundary_stimuli import boundary_blocks
 from flexnm_tb.engine_bench import EngineBench
-from flexnm_tb.engine_cycles import unstalled_cycles
+from flexnm_tb.engine_cycles import drain_cycles, unstalled_cycles
 from flexnm_tb.engine_jobs import MODES, modes_of
 from flexnm_tb.engine_stimuli import random_job, random_pattern, random_shape
 from flexnm_tb.requantization_stimuli import with_scales
@@ -74,6 +74,9 @@ async def counters(dut: Any) -> None:
         )
         assert counted["cycles"] == stated, f"{job.shape}, {mode}: {counted}, {stated} cycles are stated"
         assert not counted["wait_results"]
+        # Behind the last block nobody waits for operands any more.
+        accounted = sum(counted[name] for name in ("busy_cycles", "wait_acts", "wait_weights"))
+        assert accounted <= stated - drain_cycles(cfg, job.shape[0]), f"{job.shape}, {mode}: {counted}"
     await engine.quiet()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import cocotb
@@ -117,6 +118,22 @@ async def _check_throughput(array: ArrayBench) -> None:
     await array.finish()
     taken = array.acts.taken[first:]
     assert taken == list(range(taken[0], taken[0] + groups * array.blocks * array.steps, array.steps)), array.pattern
+
+
+@cocotb.test()
+async def gaps(dut: Any) -> None:
+    """Operands that come after a pause are taken at once, unless the ones before are still at work."""
+    array = ArrayBench(dut)
+    await array.bench.start()
+    for pause in range(array.steps + 3):
+        for source in (array.acts, array.weights):
+            source.pauses = itertools.cycle([*pause * [True], False])
+        first = len(array.acts.taken)
+        array.send_random(array.blocks * array.cfg.m_group)
+        await array.finish()
+        taken = array.acts.taken[first:]
+        between = {after - before for before, after in itertools.pairwise(taken[:-1])}
+        assert between == {max(array.steps, pause + 1)}, f"pauses of {pause}: {between}"
 
 
 @cocotb.test()
