@@ -18,28 +18,30 @@ module flexnm_bank(input clk, enable, input [WIDTH-1:0] d, output [WIDTH-1:0] q)
   endgenerate
 endmodule
 
-// Lattice FPGA-TN-02205: operands of 18 bits, each signed or not; registers in front and behind as fpga_registers.py
-// uses them, clocked by CLK0 and never reset.
+// Lattice FPGA-TN-02205: operands of 18 bits, each signed or not; registers in front and behind as flexnm_gen.
+// fpga_registers uses them, clocked by CLK0 and never reset.
 module MULT18X18D(
   input A0, A1, A2, A3, A4, A5, A6, A7, A8, A9, A10, A11, A12, A13, A14, A15, A16, A17,
   input B0, B1, B2, B3, B4, B5, B6, B7, B8, B9, B10, B11, B12, B13, B14, B15, B16, B17,
   input C0, C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13, C14, C15, C16, C17,
-  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CLK0, CE0, RST0,
+  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CLK0, CE0, CE1, CE2, RST0,
   output P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, P10, P11, P12, P13, P14, P15, P16, P17, P18, P19, P20, P21, P22,
   P23, P24, P25, P26, P27, P28, P29, P30, P31, P32, P33, P34, P35
 );
   parameter REG_INPUTA_CLK = "NONE", REG_INPUTA_CE = "CE0", REG_INPUTA_RST = "RST0";
   parameter REG_INPUTB_CLK = "NONE", REG_INPUTB_CE = "CE0", REG_INPUTB_RST = "RST0";
   parameter REG_OUTPUT_CLK = "NONE", REG_OUTPUT_CE = "CE0", REG_OUTPUT_RST = "RST0";
+  // The last character of "CE0", "CE1" or "CE2" is the number of the enable.
+  wire [3:0] enables = {1'b0, CE2, CE1, CE0};
   wire [17:0] a, b;
   wire [35:0] p;
   flexnm_bank #(.USED(REG_INPUTA_CLK == "CLK0"), .WIDTH(18)) bank_a (
-    .clk(CLK0), .enable(CE0), .q(a), .d({
+    .clk(CLK0), .enable(enables[REG_INPUTA_CE[1:0]]), .q(a), .d({
       A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0
     })
   );
   flexnm_bank #(.USED(REG_INPUTB_CLK == "CLK0"), .WIDTH(18)) bank_b (
-    .clk(CLK0), .enable(CE0), .q(b), .d({
+    .clk(CLK0), .enable(enables[REG_INPUTB_CE[1:0]]), .q(b), .d({
       B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0
     })
   );
@@ -47,7 +49,7 @@ module MULT18X18D(
   wire signed [18:0] signed_b = {SIGNEDB & b[17], b};
   wire signed [37:0] product = signed_a * signed_b;
   flexnm_bank #(.USED(REG_OUTPUT_CLK == "CLK0"), .WIDTH(36)) bank_p (
-    .clk(CLK0), .enable(CE0), .q(p), .d(product[35:0])
+    .clk(CLK0), .enable(enables[REG_OUTPUT_CE[1:0]]), .q(p), .d(product[35:0])
   );
   assign {
     P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14,

@@ -35,7 +35,7 @@ def pack_registers(module: Any) -> None:
 
     Signed operands of multipliers move to the upper ends of their ports, so that no sign has to be repeated. A bank of
     registers is used where each of its bits in use comes from, or goes to, a flip-flop that feeds, or reads, nothing
-    else; all of them with one clock and one enable (multipliers: none), without reset, and with 0 to start from.
+    else; all of them with one clock and one enable, without reset, and with 0 to start from.
     """
     netlist = _Netlist(module)
     for cell in list(module.cells_.values()):
@@ -73,28 +73,26 @@ def _repeated(pins: list[Any]) -> int:
 
 
 def _pack_multiplier(netlist: _Netlist, cell: Any) -> None:
-    """Banks without an enable, the operands' both or none: nextpnr has no delays for anything else, and does not write
-    the enable of a product into the bitstream. Constants have to be routed to the pins for clock, enable and reset.
+    """All banks on ``CLK0``, and the operands' both or none: nextpnr has no delays for anything else.
+
+    Banks with the same enable share its pin, and the product's is always ``CE0``: constants have to be routed to these
+    pins, and nextpnr writes no other enable of a product into the bitstream.
     """
     product = netlist.behind(cell, _pins("P", 36))
     first, second = (netlist.before(cell, _pins(port, 18)) for port in "AB")
-    banks = {"OUTPUT": product} if product and _always(product) else {}
-    if first and second and _always(first) and _always(second):
+    banks = {"OUTPUT": product} if product else {}
+    if first and second:
         banks |= {"INPUTA": first, "INPUTB": second}
-    if len({_bit(bank.clock) for bank in banks.values()}) != 1:
+    if len({_bit(bank.clock) for bank in banks.values()}) > 1:
         return
     netlist.absorb(cell, banks.values())
-    for port, signal in {"CE0": ys.SigSpec(True), "RST0": ys.SigSpec(False)}.items():
-        cell.setPort(_id(port), signal)
+    enables: dict[Bit, str] = {}
     for name, bank in banks.items():
-        cell.setPort(_id("CLK0"), bank.clock)
-        for port in ("CLK0", "CE0", "RST0"):
-            cell.setParam(_id(f"REG_{name}_{port[:-1]}"), ys.Const(port))
-
-
-def _always(bank: _Bank) -> bool:
-    """Whether a bank takes its data in every cycle."""
-    return _bit(bank.enable) == _ONE
+        enable = enables.setdefault(_bit(bank.enable), f"CE{len(enables)}")
+        ports = {"CLK": ("CLK0", bank.clock), "CE": (enable, bank.enable), "RST": ("RST0", ys.SigSpec(False))}
+        for kind, (port, signal) in ports.items():
+            cell.setPort(_id(port), signal)
+            cell.setParam(_id(f"REG_{name}_{kind}"), ys.Const(port))
 
 
 def _pack_memory(netlist: _Netlist, cell: Any) -> None:
