@@ -18,8 +18,8 @@ module flexnm_bank(input clk, enable, input [WIDTH-1:0] d, output [WIDTH-1:0] q)
   endgenerate
 endmodule
 
-// Lattice FPGA-TN-02205: operands of 18 bits, each signed or not; registers in front and behind as flexnm_gen.
-// fpga_registers uses them, clocked by CLK0 and never reset.
+// Lattice FPGA-TN-02205: operands of 18 bits, each signed or not; registers in front and behind as fpga_registers.py
+// uses them, clocked by CLK0 and never reset.
 module MULT18X18D(
   input A0, A1, A2, A3, A4, A5, A6, A7, A8, A9, A10, A11, A12, A13, A14, A15, A16, A17,
   input B0, B1, B2, B3, B4, B5, B6, B7, B8, B9, B10, B11, B12, B13, B14, B15, B16, B17,

@@ -75,8 +75,8 @@ def _repeated(pins: list[Any]) -> int:
 def _pack_multiplier(netlist: _Netlist, cell: Any) -> None:
     """All banks on ``CLK0``, and the operands' both or none: nextpnr has no delays for anything else.
 
-    Banks with the same enable share its pin, and the product's is always ``CE0``: constants have to be routed to these
-    pins, and nextpnr writes no other enable of a product into the bitstream.
+    Banks with the same enable share its pin, because constants have to be routed to these pins. nextpnr would leave the
+    enable of a product out of a bitstream.
     """
     product = netlist.behind(cell, _pins("P", 36))
     first, second = (netlist.before(cell, _pins(port, 18)) for port in "AB")

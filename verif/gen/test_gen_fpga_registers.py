@@ -74,6 +74,10 @@ LEFT = {
     "one operand": (multiplier("ra_ <= a;", "ra_ * b"), 5),
     "an operand read elsewhere": (multiplier(BOTH, "ra_ * rb_", beside="ra_"), 9),
     "a memory read in front of its register": (memory(18, 1024, "ry <= q;", "ry ^ q"), 18),
+    "a memory's register with two enables": (
+        memory(18, 1024, "if (e) ry[17:9] <= q[17:9]; if (r) ry[8:0] <= q[8:0];"),
+        18,
+    ),
     "a memory's register with a reset": (memory(18, 1024, "if (r) ry <= 0; else ry <= q;"), 18),
 }
 """Sources and the number of flip-flops that stay."""
@@ -88,7 +92,7 @@ def test_registers_go_into_blocks_that_do_what_the_rtl_does(name: str, tmp_path:
 
 @pytest.mark.parametrize("name", LEFT)
 def test_registers_that_cannot_go_stay(name: str) -> None:
-    """A bank has no reset, starts from 0, has one enable, and shows nothing of what is in front of it."""
+    """A bank has no reset, starts from 0, has one enable or none, and shows nothing of what is in front of it."""
     source, flip_flops = LEFT[name]
     assert _flip_flops(source) == flip_flops
 
