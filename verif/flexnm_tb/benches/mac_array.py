@@ -129,7 +129,7 @@ async def gaps(dut: Any) -> None:
         for source in (array.acts, array.weights):
             source.pauses = itertools.cycle([*pause * [True], False])
         first = len(array.acts.taken)
-        array.send_random(array.blocks * array.cfg.m_group)
+        array.send_random(max(4, array.blocks) * array.cfg.m_group)
         await array.finish()
         taken = array.acts.taken[first:]
         between = {after - before for before, after in itertools.pairwise(taken[:-1])}
