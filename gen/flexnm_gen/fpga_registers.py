@@ -100,10 +100,9 @@ def _pack_memory(netlist: _Netlist, cell: Any) -> None:
     if cell.getParam(_id("DATA_WIDTH_A")).as_int() == _FULL_WIDTH:
         outputs = {"B": outputs["A"] + outputs["B"]}
     for port, pins in outputs.items():
-        bank = netlist.behind(cell, pins)
-        if bank is None or _at(cell, f"CLK{port}") != _bit(bank.clock) or _at(cell, f"RST{port}") != _ZERO:
-            continue
-        if _text(cell, f"CLK{port}MUX") != f"CLK{port}":
+        usable = _text(cell, f"CLK{port}MUX") == f"CLK{port}" and _at(cell, f"RST{port}") == _ZERO
+        bank = netlist.behind(cell, pins) if usable else None
+        if bank is None or _bit(bank.clock) != _at(cell, f"CLK{port}"):
             continue
         netlist.absorb(cell, [bank])
         cell.setPort(_id(f"OCE{port}"), bank.enable)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from flexnm_gen.fpga import fpga_behaviour, map_fpga
+from flexnm_tb.side_by_side import side_by_side
 
 RANDOM = """
 module both(input clk);
@@ -110,13 +109,7 @@ def _flip_flops(source: str) -> int:
 
 def _difference(gates: str, source: str, folder: Path) -> str:
     """Run gates and RTL side by side for 400 cycles of random inputs; Yosys's complaint, empty if they are equal."""
-    files = {"gates.v": gates, "rtl.v": source.replace("module unit", "module plain"), "both.v": RANDOM}
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    commands = [f"read_verilog -formal {' '.join(files)}", "hierarchy -top both", "proc", "flatten", "chformal -lower"]
-    commands += ["sim -assert -clock clk -n 400"]
-    script = "from pyosys import libyosys as ys\nd = ys.Design()\n" + "".join(
-        f"ys.Pass.call(d, {command!r})\n" for command in commands
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    commands = ["read_verilog -formal gates.v rtl.v both.v", "hierarchy -top both", "proc", "flatten"]
+    commands += ["chformal -lower", "sim -assert -clock clk -n 400"]
+    done = side_by_side(gates, source, commands, folder, more={"both.v": RANDOM})
     return "" if done.returncode == 0 else (done.stdout + done.stderr)[-500:]
