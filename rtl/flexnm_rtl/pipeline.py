@@ -47,8 +47,8 @@ class StageControl(wiring.Component):
 
 
 def stage(m: Module, registered: bool, value: Any, name: str, *, reset_less: bool = True) -> Signal:
-    """``value``, unsigned, from a register if ``registered`` says so, else as it is."""
-    signal = Signal(len(Value.cast(value)), name=name, reset_less=reset_less)
+    """``value``, with its sign, from a register if ``registered`` says so, else as it is."""
+    signal = Signal(Value.cast(value).shape(), name=name, reset_less=reset_less)
     m.d["sync" if registered else "comb"] += signal.eq(value)
     return signal
 

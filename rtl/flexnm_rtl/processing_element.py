@@ -48,15 +48,13 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        operands = "sync" if cfg.short_stages else "comb"
         accumulate = stage(m, cfg.short_stages, self.accumulate, "accumulate_here", reset_less=False)
         clear = stage(m, cfg.short_stages, self.clear, "clear_here")
         products = []
         for lane, chosen in enumerate(self._chosen(m)):
-            weight = Signal(signed(cfg.weight_width), name=f"weight_{lane}", reset_less=True)
+            weight = stage(m, cfg.short_stages, chosen.as_signed(), f"weight_{lane}")
+            value = stage(m, cfg.short_stages, self.values[lane], f"value_{lane}")
             product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
-            value = Signal(signed(cfg.value_width), name=f"value_{lane}", reset_less=True)
-            m.d[operands] += [weight.eq(chosen), value.eq(self.values[lane])]
             # Multipliers recode their second operand: the value is there before the weight is chosen.
             m.d.sync += product.eq(weight * value)
             products.append(product)
