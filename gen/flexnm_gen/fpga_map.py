@@ -19,7 +19,7 @@ from pyosys import libyosys as ys
 from flexnm_gen.fpga_harness import HARNESS, Port, harness
 from flexnm_gen.fpga_registers import pack_registers
 
-OWN_REGISTERS = ("_pe", "_value_bank", "_route_bank", "_weight_bank", "_result_row")
+OWN_REGISTERS = ("_pe", "_value_bank", "_route_bank", "_weight_bank", "_result_row", "_column_choice")
 """Ends of the names of modules that stay modules until they are mapped."""
 
 

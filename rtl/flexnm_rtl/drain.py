@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,11 @@ from flexnm_rtl import layouts
 from flexnm_rtl.config import Config
 from flexnm_rtl.pipeline import stage
 from flexnm_rtl.sharing import add_shared
+
+
+def row_interval(cfg: Config) -> int:
+    """Cycles from a row of results to the next one, if it is taken at once."""
+    return 2 if cfg.short_stages else 1
 
 
 class ResultRow(wiring.Component):
@@ -47,12 +52,14 @@ class ResultDrain(wiring.Component):
     ``totals``: one vector of ``cols`` accumulators per row. ``o``: stream of ``layouts.array_results``, valid in the
     cycle after ``totals`` are taken. ``finishing``: the last beat is transferred in this cycle. ``capture`` may come
     again in the cycle after ``finishing``, not before. With ``short_stages`` it comes ``early`` = 1 cycle before
-    ``totals`` are to be taken, otherwise in that cycle.
+    ``totals`` are to be taken, otherwise in that cycle, and rows take a cycle to move: a beat every ``interval`` = 2
+    cycles at most, otherwise in every cycle.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.early = int(cfg.short_stages)
+        self.interval = row_interval(cfg)
         row_bits = cfg.cols * cfg.acc_width
         super().__init__(
             {
@@ -79,23 +86,22 @@ class ResultDrain(wiring.Component):
                 row.shift.eq(sent),
             ]
         capture = stage(m, cfg.short_stages, self.capture, "capture_now", reset_less=False)
-        first = rows[0].sums
-        if cfg.short_stages:
-            # Rows move a cycle late; until then the next one is on top.
-            moving = Signal()
-            m.d.sync += moving.eq(sent)
-            first = Mux(moving, rows[min(1, cfg.rows - 1)].sums, first)
         m.d.comb += [
             self.o.valid.eq(valid),
             self.o.p.last.eq(last),
-            Value.cast(self.o.p.sums).eq(first),
+            Value.cast(self.o.p.sums).eq(rows[0].sums),
             sent.eq(self.o.valid & self.o.ready),
             self.finishing.eq(sent & self.o.p.last),
         ]
         with m.If(capture):
             m.d.sync += [valid.eq(1), last.eq(cfg.rows == 1), after.eq(cfg.rows - 1)]
         with m.Elif(sent):
-            m.d.sync += [valid.eq(~last), last.eq(after == 1), after.eq(after - 1)]
+            m.d.sync += [valid.eq(0 if cfg.short_stages else ~last), last.eq(after == 1), after.eq(after - 1)]
+        if cfg.short_stages:
+            moving = Signal()  # rows move a cycle late
+            m.d.sync += moving.eq(sent & ~last)
+            with m.If(moving):
+                m.d.sync += valid.eq(1)
         return m
 
     def _row(self, m: Module, platform: object, r: int) -> Any:

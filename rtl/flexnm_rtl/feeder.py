@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from flexnm_rtl.act_loader import act_depth
 from flexnm_rtl.config import Config, bits_for
 from flexnm_rtl.loops import Loop, LoopNest
-from flexnm_rtl.pipeline import StageControl, delay
+from flexnm_rtl.pipeline import StageControl, Waiting, delay
 from flexnm_rtl.positions import RouteDecoder
 from flexnm_rtl.weight_loader import OUTPUTS_MAX, weight_depth
 
@@ -21,7 +21,8 @@ class Feeder(wiring.Component):
     moves on like the stages of ``StageControl``.
     ``read``: look up the metadata at ``act_addr`` now. ``decode``: enables of its decoder, the first one a cycle later.
     ``read_operands``: look up ``value_addr`` and ``weight_addr`` now; the operands are offered to the array from the
-    next cycle on: ``valid``, ``hold``, ``last``, taken with ``ready``. So an array that takes one a cycle gets it.
+    next cycle on: ``valid``, ``hold``, ``last``, taken with ``ready``. So an array that takes one a cycle gets it, or,
+    if ``spaced``, one that takes one every other cycle.
     Latency: ``latency`` cycles from ``read`` to ``valid``.
     ``act_filled``: activation entries there are. ``weight_entered``: the ring got one more entry; ``weight_room``: it
     has a free one. A weight entry is given back with its last look-up, in the last group of its tile.
@@ -33,6 +34,8 @@ class Feeder(wiring.Component):
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
+        # An array of short stages that takes an operand every other cycle at most leaves strobes the time to travel.
+        self.spaced = cfg.short_stages and cfg.steps > 1 and not cfg.flexible
         super().__init__(
             {
                 "start": In(1),
@@ -67,7 +70,8 @@ class Feeder(wiring.Component):
             Loop("t", cfg.tokens_max, cfg.rows),
             Loop("o", OUTPUTS_MAX, cfg.cols),
         )
-        m.submodules.control = control = StageControl(self.latency)
+        waiting = Waiting.SPACED if self.spaced else Waiting.ELASTIC
+        m.submodules.control = control = StageControl(self.latency, waiting)
         running = Signal()
         free = Signal()
         acts_there = Signal()

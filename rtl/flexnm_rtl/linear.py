@@ -154,11 +154,12 @@ class LinearEngine(wiring.Component):
         banks = words * weights.chunks
         m.submodules.parameters = store = BankedMemory(banks, cfg.weight_ports * part, PARAMETER_SLOTS)
         held = Signal(range(PARAMETER_SLOTS + 1))
+        # Written a cycle late, from registers: a tile's sums come much later than its parameters.
+        m.d.sync += store.write.eq(weights.write_parameters)
         m.d.comb += [
-            store.write.eq(weights.write_parameters),
-            store.write_bank.eq(weights.parameter_bank),
-            store.write_addr.eq(weights.parameter_slot),
-            store.data.eq(weights.parameters),
+            store.write_bank.eq(delay(m, Const(1, 1), weights.parameter_bank, "parameter_bank")),
+            store.write_addr.eq(delay(m, Const(1, 1), weights.parameter_slot, "parameter_slot")),
+            store.data.eq(delay(m, Const(1, 1), weights.parameters, "parameter_data")),
             store.read.eq(1),
             store.read_addr.eq(epilogue.parameter_slot),
             weights.parameter_room.eq(held != PARAMETER_SLOTS),

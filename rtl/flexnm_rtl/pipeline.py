@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal, Value
@@ -9,19 +10,30 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 
+class Waiting(Enum):
+    """What the stages of a ``StageControl`` do while the last one waits.
+
+    ELASTIC: those behind a bubble close up, so a full pipeline moves a beat a cycle; ``i_ready`` looks through all
+    stages at ``o_ready``. RIGID: all stand still, so bubbles stay; nothing looks through the valid bits of a deep
+    pipeline. SPACED: a stage takes a beat only when it was empty, so ``i_ready`` and all enables but the first come
+    from registers alone; in return a beat moves every other cycle at most.
+    """
+
+    ELASTIC = "elastic"
+    RIGID = "rigid"
+    SPACED = "spaced"
+
+
 class StageControl(wiring.Component):
     """Valid bits and load enables of ``depth`` register stages.
 
-    A stage loads when it is empty or the next one takes its content, so bubbles close up under back-pressure and a
-    full pipeline moves one beat a cycle. ``enable[k]`` loads the data registers of stage k; ``o_valid`` comes from a
-    register; ``i_ready`` depends on ``o_ready`` in the same cycle. Latency: ``depth`` cycles without back-pressure.
-    ``rigid``: all stages stand still while the last one waits, so bubbles stay; in return nothing looks through the
-    valid bits of a deep pipeline.
+    ``enable[k]`` loads the data registers of stage k; ``o_valid`` comes from a register. Latency: ``depth`` cycles
+    without back-pressure.
     """
 
-    def __init__(self, depth: int, *, rigid: bool = False) -> None:
+    def __init__(self, depth: int, waiting: Waiting = Waiting.ELASTIC) -> None:
         self.depth = depth
-        self.rigid = rigid
+        self.waiting = waiting
         super().__init__(
             {
                 "i_valid": In(1),
@@ -38,18 +50,27 @@ class StageControl(wiring.Component):
         ready = [Signal(name=f"ready_{k}") for k in range(self.depth)] + [self.o_ready]
         incoming = Cat(self.i_valid, valid)
         for k in range(self.depth):
-            m.d.comb += ready[k].eq(~valid[-1] | self.o_ready if self.rigid else ~valid[k] | ready[k + 1])
-            m.d.comb += self.enable[k].eq(ready[k] & incoming[k])
+            free = {
+                Waiting.ELASTIC: ~valid[k] | ready[k + 1],
+                Waiting.RIGID: ~valid[-1] | self.o_ready,
+                Waiting.SPACED: ~valid[k],
+            }
+            m.d.comb += [ready[k].eq(free[self.waiting]), self.enable[k].eq(ready[k] & incoming[k])]
             with m.If(ready[k]):
                 m.d.sync += valid[k].eq(incoming[k])
+            if self.waiting is Waiting.SPACED:
+                with m.Elif(ready[k + 1]):
+                    m.d.sync += valid[k].eq(0)
         m.d.comb += [self.i_ready.eq(ready[0]), self.o_valid.eq(valid[-1])]
         return m
 
 
-def stage(m: Module, registered: bool, value: Any, name: str, *, reset_less: bool = True) -> Signal:
-    """``value``, with its sign, from a register if ``registered`` says so, else as it is."""
-    signal = Signal(Value.cast(value).shape(), name=name, reset_less=reset_less)
-    m.d["sync" if registered else "comb"] += signal.eq(value)
+def stage(m: Module, registers: int, value: Any, name: str, *, reset_less: bool = True) -> Signal:
+    """``value``, with its sign, after so many registers; as it is where there are none."""
+    for k in reversed(range(max(registers, 1))):
+        signal = Signal(Value.cast(value).shape(), name=f"{name}_{k}" if k else name, reset_less=reset_less)
+        m.d["sync" if registers else "comb"] += signal.eq(value)
+        value = signal
     return signal
 
 

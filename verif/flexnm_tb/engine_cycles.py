@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from flexnm_model.cost import array_blocks, ideal_cycles
@@ -10,11 +11,12 @@ from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, Metadata
 from flexnm_rtl.dense_split import DenseSplitter
 from flexnm_rtl.enumerative import decoder_stages, unranked
+from flexnm_rtl.epilogue import Epilogue, row_cycles
 from flexnm_rtl.feeder import Feeder
 from flexnm_rtl.mac_array import step_latency
 from flexnm_rtl.preparation import Preparation
-from flexnm_rtl.requantize import Requantizer
-from flexnm_rtl.token_correction import TokenCorrection
+
+from flexnm_tb.elaboratables import silenced
 
 __all__ = [
     "array_blocks",
@@ -35,24 +37,24 @@ def fill_cycles(cfg: Config, *, dense: bool = False, compressed: bool = False, p
     if dense:
         acts = (act_chunks - 1) * cfg.dense_beats + 1 + DenseSplitter.latency
     else:
-        acts = act_chunks + (_decoder_latency(cfg) if compressed else _compressor_latency(unranked(cfg)))
+        acts = act_chunks + (_decoder_latency(cfg) if compressed else _latency(Compressor, unranked(cfg)))
     weights = weight_chunks * (1 + (cfg.parameter_words if parameters else 0))
     through_memory, to_results = Feeder.latency + 2, step_latency(cfg) + 1
-    return max(acts + _preparation_latency(cfg), weights) + through_memory + to_results
+    return max(acts + _latency(Preparation, cfg), weights) + through_memory + to_results
 
 
 def drain_cycles(cfg: Config, tokens: int) -> int:
     """Cycles in which the last group's results leave."""
     last_group = (tokens - 1) % cfg.rows + 1
-    correction = TokenCorrection.latency if cfg.shifts or cfg.variance else 0
-    return last_group * (cfg.cols // cfg.result_ports) + correction + Requantizer.latency
+    last_row = cfg.cols // cfg.result_ports
+    return (last_group - 1) * row_cycles(cfg) + last_row + _latency(Epilogue, cfg)
 
 
 def results_keep_up(cfg: Config, channels: int, *, dense: bool = False) -> bool:
     """Whether a group's results have left before those of the next one are there, so that the array never waits."""
     group = cfg.blocks(channels) * cfg.steps * (cfg.dense_beats if dense else 1)
     corrected = int(cfg.shifts or cfg.variance)
-    return group >= cfg.rows * (cfg.cols // cfg.result_ports) + step_latency(cfg) + 1 + corrected
+    return group >= cfg.rows * row_cycles(cfg) + step_latency(cfg) + 1 + corrected
 
 
 def unstalled_cycles(
@@ -82,17 +84,5 @@ def _decoder_latency(cfg: Config) -> int:
 
 
 @functools.cache
-def _compressor_latency(cfg: Config) -> int:
-    unit = Compressor(cfg)
-    return _latency(unit, unit.selection, unit.selection.selector)
-
-
-@functools.cache
-def _preparation_latency(cfg: Config) -> int:
-    return _latency(Preparation(cfg))
-
-
-def _latency(unit: Any, *parts: Any) -> int:
-    for component in (unit, *parts):
-        component._MustUse__silence = True  # only asked, never built: Amaranth would warn
-    return int(unit.latency)
+def _latency(unit: Callable[[Config], Any], cfg: Config) -> int:
+    return int(silenced(unit(cfg)).latency)

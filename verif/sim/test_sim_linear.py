@@ -20,7 +20,7 @@ CONFIGS = {
         selector="radix",
     ),
     "n3m5-a6w5": Config(n_keep=3, m_group=5, act_width=6, weight_width=5, rows=3, cols=2, lanes=1, k_max=18, t_max=8),
-    "n4m8-rank2": Config(n_keep=4, m_group=8, rows=3, cols=4, lanes=1, k_max=44, t_max=9, selector="rank2"),
+    "n4m8-rank2": Config(n_keep=4, m_group=8, rows=3, cols=4, lanes=1, k_max=52, t_max=9, selector="rank2"),
     "n8m16-int4-enumerative": Config(
         n_keep=8,
         m_group=16,
@@ -102,6 +102,14 @@ def test_icarus_lets_no_unknown_out(config: str) -> None:
     """Four-state, and neither registers nor memories have initial values: what is used unset shows as X."""
     outcome = simulate("linear", CONFIGS[config], MODULES, name=config, simulator="icarus", wrapped=True)
     assert outcome.tests == TESTS
+
+
+@pytest.mark.parametrize("selector", ["auto", "rank2"])
+def test_jobs_after_each_other_on_a_tall_array(selector: str) -> None:
+    """What one token leaves of a group takes longer to drop than the next start to arrive."""
+    cfg = Config(n_keep=2, m_group=4, rows=32, cols=1, lanes=1, k_max=8, t_max=64, selector=selector)
+    outcome = simulate("linear", cfg, "flexnm_tb.benches.linear_again", name=f"tall-{selector}", wrapped=True)
+    assert outcome.tests == 3
 
 
 def test_results_wider_than_32_bits_are_covered() -> None:

@@ -53,6 +53,7 @@ class World:
     reads: int = 0
     looked_up: int = 0
     known: tuple[int, int] = (0, 0)
+    first: bool = False  # there is something in the first stage
     metadata: list[int] = field(default_factory=list)
     waits: dict[str, int] = field(default_factory=lambda: {"acts": 0, "weights": 0})
 
@@ -97,7 +98,9 @@ class World:
             assert self.metadata[-1] == expected[taken][0], "the metadata of another block"
         self._look_up(ctx, dut, expected)
         waits = {name: ctx.get(getattr(dut, f"wait_{name}")) for name in self.waits}
-        if self.reads == len(expected) or (self.reads - taken == dut.latency and not ctx.get(dut.ready)):
+        full = self.first if dut.spaced else self.reads - taken == dut.latency and not ctx.get(dut.ready)
+        self.first = self.first and not ctx.get(dut.decode[0])
+        if self.reads == len(expected) or full:
             assert not any((read, *waits.values()))
             return
         act, weight = expected[self.reads][:2]
@@ -110,6 +113,7 @@ class World:
             assert ctx.get(dut.act_addr) == act
             self.metadata[0] = act
             self.reads += 1
+            self.first = True
 
     def _look_up(self, ctx: Any, dut: Feeder, expected: list[tuple[int, int, bool, bool]]) -> None:
         """The memories of values and weights, and the registers of the decoder, entry numbers in the place of words."""
@@ -153,18 +157,20 @@ def test_jobs_one_after_another(acts: float, weights: float, take: float) -> Non
     run(ONE_BEAT, shapes, acts=acts, weights=weights, take=take)
 
 
+@pytest.mark.parametrize("cfg, spacing", [(CFG, 1), (SHORT, 2)])
 @pytest.mark.parametrize("shape", [(9, 20, 13, False), (3, 20, 8, True)])
-def test_an_operand_a_cycle_when_everything_is_there(shape: Shape) -> None:
-    dut = Feeder(CFG)
-    world = World(CFG, shape, random.Random(0))
-    expected = operands(CFG, shape)
+def test_an_operand_a_cycle_when_everything_is_there(shape: Shape, cfg: Config, spacing: int) -> None:
+    """Or every other cycle, where the array takes no more."""
+    dut = Feeder(cfg)
+    world = World(cfg, shape, random.Random(0))
+    expected = operands(cfg, shape)
     cycles = []
 
     async def bench(ctx: Any) -> None:
         cycles.append(await world.job(ctx, dut))
 
     simulate(dut, bench)
-    assert cycles == [len(expected) + 2 + dut.latency], (
+    assert cycles == [spacing * (len(expected) - 1) + 3 + dut.latency], (
         "a cycle until the first entry of both has come, and one until that is known"
     )
     assert world.waits == {"acts": 2, "weights": 0}

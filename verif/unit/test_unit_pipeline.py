@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from amaranth.hdl import Module, Signal
-from flexnm_rtl.pipeline import StageControl, delay
+from flexnm_rtl.pipeline import StageControl, Waiting, delay
 from unit_tools import Flow, Streams, run_streams, simulate
 
 DEPTHS = [1, 2, 3, 6]
 WIDTH = 12
 
 
-def flow_of(depth: int, items: list[int], *, rigid: bool, **stalls: Any) -> Flow:
+def flow_of(depth: int, items: list[int], waiting: Waiting, **stalls: Any) -> Flow:
     m = Module()
-    m.submodules.control = control = StageControl(depth, rigid=rigid)
+    m.submodules.control = control = StageControl(depth, waiting)
     data = Signal(WIDTH)
     out = delay(m, control.enable, data, "data")
     streams = Streams(control.i_valid, control.i_ready, data, control.o_valid, control.o_ready, out)
@@ -29,20 +29,21 @@ def numbers(count: int) -> list[int]:
     return random.Random(count).sample(range(1 << WIDTH), count)
 
 
-@pytest.mark.parametrize("rigid", [False, True])
+@pytest.mark.parametrize("waiting", Waiting)
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_a_full_pipeline_moves_a_beat_a_cycle(depth: int, rigid: bool) -> None:
-    flow = flow_of(depth, numbers(100), rigid=rigid)
-    assert flow.sent == list(range(100))
+def test_a_full_pipeline_moves_a_beat_a_cycle_or_every_other_one(depth: int, waiting: Waiting) -> None:
+    flow = flow_of(depth, numbers(100), waiting)
+    spacing = 2 if waiting is Waiting.SPACED else 1
+    assert flow.sent == list(range(0, 100 * spacing, spacing))
     assert flow.taken == [cycle + depth for cycle in flow.sent]
 
 
-@pytest.mark.parametrize("rigid", [False, True])
+@pytest.mark.parametrize("waiting", Waiting)
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("offer, take", [(0.5, 0.5), (0.9, 0.2), (0.2, 0.9), (1.0, 0.5), (0.5, 1.0)])
-def test_stalls_lose_repeat_and_reorder_nothing(depth: int, offer: float, take: float, rigid: bool) -> None:
+def test_stalls_lose_repeat_and_reorder_nothing(depth: int, offer: float, take: float, waiting: Waiting) -> None:
     for seed in range(3):
-        flow = flow_of(depth, numbers(120), rigid=rigid, offer=offer, take=take, seed=seed)
+        flow = flow_of(depth, numbers(120), waiting, offer=offer, take=take, seed=seed)
         assert all(out - into >= depth for into, out in zip(flow.sent, flow.taken, strict=True))
         if take == 1.0:
             assert all(out - into == depth for into, out in zip(flow.sent, flow.taken, strict=True))
@@ -71,7 +72,7 @@ def test_a_stalled_pipeline_fills_up_and_closes_its_bubbles(depth: int) -> None:
 
 
 def test_all_stages_of_a_rigid_pipeline_stand_still_while_the_last_one_waits() -> None:
-    control = StageControl(4, rigid=True)
+    control = StageControl(4, Waiting.RIGID)
 
     async def bench(ctx: Any) -> None:
         for cycle in range(12):
@@ -86,6 +87,21 @@ def test_all_stages_of_a_rigid_pipeline_stand_still_while_the_last_one_waits() -
             shown.append(ctx.get(control.o_valid))
             await ctx.tick()
         assert shown == [1, 0, 0, 1, 0]
+
+    simulate(control, bench)
+
+
+def test_what_a_spaced_pipeline_takes_does_not_depend_on_the_other_end() -> None:
+    control = StageControl(3, Waiting.SPACED)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(control.i_valid, 1)
+        for cycle in range(12):
+            for taking in (0, 1, 0):  # the last word is a register's
+                ctx.set(control.o_ready, taking)
+                assert ctx.get(control.i_ready) == (cycle in (0, 2, 4))
+                assert ctx.get(control.enable[1:]) == {1: 1, 2: 2, 3: 1}.get(cycle, 0)
+            await ctx.tick()
 
     simulate(control, bench)
 

@@ -10,11 +10,13 @@ from amaranth.hdl import Value
 from flexnm_gen.tops import TOPS, module_name, settle
 from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, Selector
+from flexnm_rtl.epilogue import Epilogue
 from flexnm_rtl.mac_array import MacArray
 from flexnm_rtl.positions import RouteDecoder
 from flexnm_rtl.presets import PRESETS
 from flexnm_rtl.selection import RANK_MAX_WIDTH
 from flexnm_rtl.sizes import NARROW_SCORE
+from flexnm_tb.elaboratables import silenced
 from route_tools import channels_of
 from unit_tools import simulate
 
@@ -38,12 +40,18 @@ def test_only_a_choice_brings_short_stages() -> None:
     assert NARROW.replace(selector=Selector.RANK2).short_stages
 
 
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_a_stage_more_in_compressor_and_array() -> None:
-    short = NARROW.replace(selector=Selector.RANK2)
     selection = 1  # rank2 itself takes a cycle more than rank
-    assert Compressor(short).latency == Compressor(NARROW).latency + selection + 1
-    assert MacArray(short).latency == MacArray(NARROW).latency + 2
+    assert _later(Compressor, NARROW) == selection + 1
+    assert _later(MacArray, NARROW) == 2
+    assert _later(MacArray, NARROW.replace(lanes=1)) == 3  # a weight is chosen in two stages
+    assert _later(Epilogue, NARROW) == 1
+
+
+def _later(unit: Any, cfg: Config) -> int:
+    """Cycles that short stages add to a unit's latency."""
+    short, plain = (silenced(unit(c)).latency for c in (cfg.replace(selector=Selector.RANK2), cfg))
+    return int(short - plain)
 
 
 def test_modules_of_different_hardware_have_different_names() -> None:

@@ -17,9 +17,10 @@ from flexnm_rtl.config import Config
 from flexnm_rtl.decompressor import Decompressor
 from flexnm_rtl.dense_split import DenseSplitter, beat_base, beat_metadata
 from flexnm_rtl.enumerative_acts import ActsDecoder
-from flexnm_rtl.pipeline import StageControl, delay
+from flexnm_rtl.pipeline import StageControl, Waiting, delay
 from flexnm_rtl.preparation import Preparation
 
+from flexnm_tb.elaboratables import silenced
 from flexnm_tb.formal.proof import Circuit, Proof, check
 from flexnm_tb.formal.rules import beats, implies, population
 from flexnm_tb.formal.stream_contract import Port, covers, flow, of, reached, resettable, sink, source
@@ -36,11 +37,11 @@ Spec = Callable[[Config, Any, Value, Any], dict[str, Any]]
 """Conditions by name: configuration, word in, number of its part, word out."""
 
 
-def _stages(depth: int, rigid: bool, count: int) -> Elaboratable:
+def _stages(depth: int, waiting: Waiting, count: int) -> Elaboratable:
     """Registers that load with the enables, two bits wide."""
 
     def describe(m: Module, c: Circuit) -> None:
-        m.submodules.control = control = StageControl(depth, rigid=rigid)
+        m.submodules.control = control = StageControl(depth, waiting)
         word = Signal(2)
         i = source(m, c, Port(control.i_valid, control.i_ready, word), "i")
         o = sink(m, c, Port(control.o_valid, control.o_ready, delay(m, control.enable, word, "data")), "o")
@@ -204,23 +205,15 @@ def _latency(make: Callable[[Config], Any], cfg: Config) -> int:
     return latency
 
 
-def silenced(unit: Any) -> Any:
-    """A component that is only asked, never built: Amaranth would warn, of its parts too."""
-    if isinstance(unit, Elaboratable):
-        unit._MustUse__silence = True
-        for part in vars(unit).values():
-            silenced(part)
-    return unit
-
-
 def proofs() -> list[Proof]:
     """For each unit the contract, unbounded, and a cover."""
     found = []
-    for depth, rigid in ((1, False), (2, False), (3, False), (6, False), (3, True), (5, True)):
-        name = f"stream/stages/{'rigid' if rigid else 'elastic'}{depth}"
+    stages = {Waiting.ELASTIC: (1, 2, 3, 6), Waiting.RIGID: (3, 5), Waiting.SPACED: (1, 3, 4)}
+    for waiting, depth in ((waiting, depth) for waiting, depths in stages.items() for depth in depths):
+        name = f"stream/stages/{waiting.value}{depth}"
         claim = CONTRACT.format(within=depth, value="its bits")
-        found.append(Proof(f"{name}/contract", claim, partial(_stages, depth, rigid, 0), engine="abc pdr"))
-        found.append(reached(name, partial(_stages, depth, rigid, 4), 4, 2 * depth + 12))
+        found.append(Proof(f"{name}/contract", claim, partial(_stages, depth, waiting, 0), engine="abc pdr"))
+        found.append(reached(name, partial(_stages, depth, waiting, 4), 4, 2 * depth + 14))
     for name, make, cfg, spec, parts in _units():
         latency = _latency(make, cfg)
         capacity = max(latency, 1) * parts

@@ -8,7 +8,7 @@ from typing import Any
 from amaranth.hdl import Assume, Cat, Const, Cover, Elaboratable, Module, Mux, Signal, Value
 from flexnm_rtl.act_loader import ActLoader
 from flexnm_rtl.config import Config
-from flexnm_rtl.epilogue import Epilogue
+from flexnm_rtl.epilogue import Epilogue, row_cycles
 from flexnm_rtl.feeder import Feeder
 from flexnm_rtl.token_loader import TokenLoader
 from flexnm_rtl.weight_loader import WeightLoader
@@ -19,10 +19,11 @@ from flexnm_tb.formal.rules import implies, named
 from flexnm_tb.formal.stream_contract import Ledger, Port, ends, of, reached, resettable, sink, source
 from flexnm_tb.formal.streams import SMALL
 
-BOUND = 20
-"""Cycles in which the epilogue is shown to be right: its 9 stages, and a job of a few rows."""
+BOUND = 28
+"""Cycles in which the epilogue is shown to be right: its stages, and a job of a few rows."""
 
 LINEAR = SMALL.replace(rows=2, acts_per_beat=1, t_max=4)
+_SPACED = LINEAR.replace(n_keep=2, m_group=4, lanes=1, selector="rank2")
 
 
 def _job(m: Module, c: Circuit, unit: Any, **limits: int) -> Signal:
@@ -140,27 +141,38 @@ def epilogue(cfg: Config, _count: int) -> Elaboratable:
         # That a beat stays as it is: axi/stream/results.
         o = sink(m, c, Port(unit.o.tvalid, unit.o.tready, unit.o.tlast), "o")
         row, tile = Signal(range(5), name="row"), Signal(3, name="tile")
+        place = Signal(range(cfg.rows), name="place")  # of a row in its group
+        rest = Signal(name="rest")  # rows that fill up the last group of the job before
         groups_end = (row + 1) >= unit.tokens
         m.d.comb += Assume(
-            implies(i.valid, begun & (tile < unit.outputs) & (unit.i.p.last == (row % cfg.rows == cfg.rows - 1)))
+            implies(i.valid, begun & (rest | (tile < unit.outputs)) & (unit.i.p.last == (place == cfg.rows - 1)))
         )
         with m.If(i.moved):
-            m.d.sync += row.eq(row + 1)
-            with m.If(unit.i.p.last & groups_end):
-                m.d.sync += [row.eq(0), tile.eq(tile + 1)]
-        real = named(m, i.moved & (row < unit.tokens), "real_row")
-        ledger = Ledger(m, c, real, o.moved, capacity=10)
+            m.d.sync += place.eq(Mux(unit.i.p.last, 0, place + 1))
+            with m.If(rest):
+                m.d.sync += rest.eq(~unit.i.p.last)
+            with m.Else():
+                m.d.sync += row.eq(row + 1)
+                with m.If(unit.i.p.last & groups_end):
+                    m.d.sync += [row.eq(0), tile.eq(tile + 1)]
+        real = named(m, i.moved & ~rest & (row < unit.tokens), "real_row")
+        ledger = Ledger(m, c, real, o.moved, capacity=unit.latency + 1)
+        filling_up = named(m, (tile == unit.outputs - 1) & (row >= unit.tokens), "filling_up")
         with m.If(unit.start):
-            m.d.sync += [row.eq(0), tile.eq(0)]
-        m.d.comb += Assume(implies(unit.start, (ledger.owed == 0) & ~i.valid & ((tile == unit.outputs) | ~begun)))
+            m.d.sync += [row.eq(0), tile.eq(0), rest.eq((rest | filling_up) & ~(i.moved & unit.i.p.last))]
+        over = ~rest & ((tile == unit.outputs) | filling_up)
+        m.d.comb += Assume(implies(unit.start, (ledger.owed == 0) & (~begun | over) & (~i.valid | filling_up)))
         final = (tile == unit.outputs) & (ledger.owed == 1)
         # Rows that fill up the last group may still be on their way when its last result has left.
-        rest = (tile == unit.outputs - 1) & (row >= unit.tokens) & (ledger.owed == 1)
-        check(m, "last", implies(o.valid, unit.o.tlast == (final | rest)))
+        early = filling_up & (ledger.owed == 1)
+        check(m, "last", implies(o.valid, unit.o.tlast == (final | early)))
         check(m, "done", unit.done == (o.moved & unit.o.tlast))
-        ends(m, "stuck_inside", (ledger.owed != 0) & o.ready & ~o.valid, 9)
-        ends(m, "refused", i.waits & o.ready, 0)
-        m.d.comb += Cover(unit.done & (unit.outputs == 2) & (unit.tokens == 3))
+        ends(m, "stuck_inside", (ledger.owed != 0) & o.ready & ~o.valid, unit.latency + 1)
+        ends(m, "refused", i.waits & o.ready, row_cycles(cfg) - 1)
+        m.d.comb += (
+            Cover(unit.done & (unit.outputs == 2) & (unit.tokens == 3)),
+            Cover(unit.start & filling_up & i.valid),
+        )
 
     return resettable(describe)
 
@@ -181,13 +193,16 @@ def proofs() -> list[Proof]:
         ("token_loader", partial(tokens, MEMORY), 14),
         ("weight_loader", partial(weights, LINEAR), 16),
         ("feeder", partial(feeder, LINEAR), 16),
+        ("feeder/spaced", partial(feeder, _SPACED), 20),
         ("epilogue", partial(epilogue, LINEAR), 30),
+        ("epilogue/short_stages", partial(epilogue, _SPACED), 40),
     ]
     found = []
     for name, build, depth in cases:
-        bounded = name == "epilogue"
+        unit, _, _ = name.partition("/")
+        bounded = unit == "epilogue"
         how = f"abc bmc3, {BOUND} cycles: its stages and a job of a few rows" if bounded else "abc pdr"
-        claim = f"{_CLAIMS[name]} ({how}, any stalls, reset at any time)."
+        claim = f"{_CLAIMS[unit]} ({how}, any stalls, reset at any time)."
         mode, engine = (BMC, "abc bmc3") if bounded else (PROVE, "abc pdr")
         found.append(Proof(f"stream/{name}/contract", claim, partial(build, 0), mode, engine, BOUND if bounded else 2))
         found.append(reached(f"stream/{name}", partial(build, 1), 1, depth))

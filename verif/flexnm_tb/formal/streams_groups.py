@@ -11,10 +11,11 @@ from flexnm_rtl.config import Config
 from flexnm_rtl.group_buffer import GroupBuffer
 from flexnm_rtl.group_store import GroupStore
 
+from flexnm_tb.elaboratables import silenced
 from flexnm_tb.formal.proof import Circuit, Proof, check
 from flexnm_tb.formal.rules import implies
 from flexnm_tb.formal.stream_contract import Ledger, Port, covers, ends, of, reached, resettable, sink, source
-from flexnm_tb.formal.streams import SMALL, silenced
+from flexnm_tb.formal.streams import SMALL
 
 
 def store(depth: int, count: int) -> Elaboratable:
