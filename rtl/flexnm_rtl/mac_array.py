@@ -34,8 +34,9 @@ class MacArray(wiring.Component):
     beat it belongs to, the last one of them when ``hold`` repeats it; with ranks as metadata, once that one has passed
     the ``ActsDecoder``. ``results``: stream of ``layouts.array_results``, ``rows`` beats per token group, row 0 first.
     Throughput: a beat every ``steps`` = N/lanes cycles, without a bubble between beats or token groups as long as
-    results leave in time: a group needs ``rows + group_overhead`` cycles or more. Results leave while the next group
-    runs. Latency: ``latency`` cycles from the transfer of a group's last activation beat to its first result.
+    results leave in time: a group needs ``rows * row_interval(cfg) + group_overhead`` cycles or more. Results leave
+    while the next group runs. Latency: ``latency`` cycles from the transfer of a group's last activation beat to its
+    first result.
     Dense mode: a dense block travels as ``Config.dense_beats`` beats of N channels each, all but the last with
     ``hold`` (see ``dense_split.DenseSplitter``). All sums are exact for K <= k_max. ``steps``: in a flexible
     design, the cycles of a beat, 1 .. N/lanes, as many as its kept values need; stable while beats are there.

@@ -222,6 +222,20 @@ UNIT_FAULTS = [
         "mac_array-n2m4",
     ),
     Fault(
+        "array: rows are shown before they have moved (short stages)",
+        "drain.py",
+        "valid.eq(0 if cfg.short_stages else ~last)",
+        "valid.eq(~last)",
+        "mac_array-n8m16-rank2",
+    ),
+    Fault(
+        "array: the second choice a step early (short stages)",
+        "processing_element.py",
+        "stage(m, 1, offset[FINE_BITS:]",
+        "stage(m, 0, offset[FINE_BITS:]",
+        "mac_array-n8m16-rank2",
+    ),
+    Fault(
         "array: lanes see the wrong step",
         "operands.py",
         "held >> (self.step * self.width)",

@@ -9,6 +9,10 @@ def _fault(name: str, file: str, old: str, new: str, test: str = "test_verilator
     return Fault(name, file, old, new, "n2m4", test, "test_sim_linear.py")
 
 
+def _short_fault(name: str, file: str, old: str, new: str) -> Fault:
+    return Fault(f"{name} (short stages)", file, old, new, "n4m8-rank2", "test_verilator", "test_sim_linear.py")
+
+
 ENGINE_FAULTS = [
     _fault(
         "linear: bias of the tile that is being loaded",
@@ -157,9 +161,36 @@ ENGINE_FAULTS = [
     ),
     _fault(
         "epilogue: always the last columns",
+        "column_choice.py",
+        "(self.count - k) * self.step, Const",
+        "(self.count - k + 1) * self.step, Const",
+    ),
+    Fault(
+        "epilogue: a start forgets rows of the job before",
         "epilogue.py",
-        "cfg.cols - column, bits",
-        "cfg.cols - column + 1, bits",
+        "m.d.sync += self.parameter_slot.eq(0)",
+        "m.d.sync += [dropping.eq(0), self.parameter_slot.eq(0)]",
+        "auto",
+        "test_jobs_after_each_other_on_a_tall_array",
+        "test_sim_linear.py",
+    ),
+    _short_fault(
+        "epilogue: a row leaves before its last choice",
+        "epilogue.py",
+        "done.eq(control.enable[1] & last)",
+        "done.eq(ends)",
+    ),
+    _short_fault(
+        "epilogue: the next row is taken for the one that leaves",
+        "epilogue.py",
+        "return done, ~chosen, tile_ends",
+        "return done, Const(1, 1), tile_ends",
+    ),
+    _short_fault(
+        "feeder: a stage that is not empty takes an operand",
+        "pipeline.py",
+        "Waiting.SPACED: ~valid[k],",
+        "Waiting.SPACED: ~valid[k] | self.o_ready,",
     ),
     _fault(
         "requantize: half rounds up",

@@ -199,13 +199,13 @@ METHOD_FAULTS = [
     _fault(
         "epilogue: does not wait for gains",
         "epilogue.py",
-        "(~self.variance | self.gain_there if cfg.variance else 1)",
+        "~self.variance | self.gain_there if cfg.variance else 1",
         "1",
     ),
     _fault(
         "epilogue: the next tile starts at the wrong token",
         "epilogue.py",
-        "following = Mux(walk.t_last, 0, self.token + 1)",
+        "following = Mux(tile_ends, 0, self.token + 1)",
         "following = self.token + 1",
     ),
     _fault(
