@@ -38,12 +38,11 @@ def pack_registers(module: Any) -> None:
     else; all of them with one clock and one enable, without reset, and with 0 to start from.
     """
     netlist = _Netlist(module)
-    for cell in list(module.cells_.values()):
-        if _name(cell.type) == "MULT18X18D":
-            _align(netlist, cell)
-            _pack_multiplier(netlist, cell)
-        elif _name(cell.type) == "DP16KD":
-            _pack_memory(netlist, cell)
+    for cell in netlist.cells["MULT18X18D"]:
+        _align(netlist, cell)
+        _pack_multiplier(netlist, cell)
+    for cell in netlist.cells["DP16KD"]:
+        _pack_memory(netlist, cell)
 
 
 def _align(netlist: _Netlist, cell: Any) -> None:
@@ -111,13 +110,19 @@ def _pack_memory(netlist: _Netlist, cell: Any) -> None:
 
 
 class _Netlist:
-    """Who drives and who reads each bit of a flat module, kept true while flip-flops disappear."""
+    """Who drives and who reads each bit of a flat module, kept true while flip-flops disappear.
+
+    ``cells``: by type, as they were in the beginning. Yosys frees a cell that is removed: nobody may ask it anything
+    afterwards, not even its name, so cells are compared by identity.
+    """
 
     def __init__(self, module: Any) -> None:
         self._module = module
+        self.cells: dict[str, list[Any]] = defaultdict(list)
         self._driver: dict[Bit, Any] = {}
         self._readers: dict[Bit, list[tuple[Any, str]]] = defaultdict(list)
         for cell in module.cells_.values():
+            self.cells[_name(cell.type)].append(cell)
             for port, signal in cell.connections_.items():
                 for bit in map(_bit, signal.bits()):
                     if cell.output(port):
@@ -160,7 +165,7 @@ class _Netlist:
             driver = self._driver.get(bit)
             if driver is None or not _plain(driver):
                 return None
-            if not all(reader and reader.name == cell.name and port[0] in "AB" for reader, port in self._readers[bit]):
+            if not all(reader is cell and port[0] in "AB" for reader, port in self._readers[bit]):
                 return None
             found[pin] = driver
         return _bank(found)

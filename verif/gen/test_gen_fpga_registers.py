@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flexnm_gen.fpga import fpga_behaviour, map_fpga
+from flexnm_gen.fpga_registers import pack_registers
 from flexnm_tb.side_by_side import side_by_side
+from pyosys import libyosys as ys
 
 RANDOM = """
 module both(input clk);
@@ -113,3 +116,43 @@ def _difference(gates: str, source: str, folder: Path) -> str:
     commands += ["chformal -lower", "sim -assert -clock clk -n 400"]
     done = side_by_side(gates, source, commands, folder, more={"both.v": RANDOM})
     return "" if done.returncode == 0 else (done.stdout + done.stderr)[-500:]
+
+
+class _Watched:
+    """A cell that may not be asked anything after its removal, when Yosys has freed it."""
+
+    def __init__(self, cell: Any) -> None:
+        self.cell, self.removed = cell, False
+
+    def __getattr__(self, name: str) -> Any:
+        assert not self.removed, f"{name} of a cell that is gone"
+        return getattr(self.cell, name)
+
+
+class _WatchedModule:
+    """A module whose cells are watched."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.cells_ = {name: _Watched(cell) for name, cell in module.cells_.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+    def remove(self, cell: _Watched) -> None:
+        assert not cell.removed
+        self.module.remove(cell.cell)
+        cell.removed = True
+
+
+@pytest.mark.parametrize("name", ["an enable each", "operands and product", "36 bits with an enable"])
+def test_a_cell_that_is_gone_is_left_alone(name: str, tmp_path: Path) -> None:
+    """Neither type nor name nor ports of a flip-flop are read after it went into a block."""
+    source = tmp_path / "unit.v"
+    source.write_text(PACKED[name], encoding="utf-8")
+    design = ys.Design()
+    for command in (f"read_verilog {source}", "synth_ecp5 -top unit"):
+        ys.Pass.call(design, command)
+    module = _WatchedModule(design.module(ys.IdString("\\unit")))
+    pack_registers(module)
+    assert any(cell.removed for cell in module.cells_.values())
