@@ -58,9 +58,9 @@ def topk_hook(n: int, m: int) -> Callable[[torch.nn.Module, tuple[torch.Tensor]]
 
 
 def test_perplexity_equals_a_plain_computation() -> None:
-    """Two windows, dense and 8:16, against a stable sort in front of every linear; the dense figure is also known."""
+    """Two windows, dense and 8:16, against a stable sort in front of every linear."""
     loaded = llm.load()
-    ids = torch.cat(text.windows(loaded.tokenizer, text.load_text(), 2, 512))
+    ids = torch.cat(text.windows(loaded.tokenizer, text.load_text(), 2, 96))
 
     def plain() -> float:
         losses = []

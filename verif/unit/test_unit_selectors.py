@@ -96,7 +96,7 @@ def test_selects_as_the_reference(kind: Any, n: int, m: int, width: int) -> None
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n, m", WIDE)
 def test_selects_as_the_reference_up_to_m_32(kind: Any, n: int, m: int) -> None:
-    blocks = [*edge_blocks(m, 8)[:30], *random_blocks(m, 8, 30, seed=n)]
+    blocks = [*edge_blocks(m, 8)[:16], *random_blocks(m, 8, 16, seed=n)]
     assert masks_of(kind(n, m, 8), blocks) == expected(blocks, n)
 
 
@@ -158,10 +158,10 @@ def masks_of_runs(selector: SelectorBase, runs: Sequence[tuple[int, Sequence[Blo
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("m, width", [(2, 4), (3, 5), (5, 6), (11, 5), (16, 8), (17, 4), (32, 8)])
 def test_n_as_a_port_takes_every_value_run_after_run(kind: Any, m: int, width: int) -> None:
-    """N from 1 to M up and down, then at random, or in one random order if M is large; ``n_keep`` plays no part."""
+    """N from 1 to M up and down, then at random, or some in random order if M is large; ``n_keep`` plays no part."""
     rng = random.Random(m)
     order = [*range(1, m + 1), *range(m, 0, -1), *(rng.randint(1, m) for _ in range(6))]
-    order = rng.sample(range(1, m + 1), m) if m > 16 else order
+    order = [1, m, *rng.sample(range(2, m), 14)] if m > 16 else order
     edges = edge_blocks(m, width)
     runs = [(n, [*rng.sample(edges, min(6, len(edges))), *random_blocks(m, width, 5, seed=n)]) for n in order]
     found = masks_of_runs(kind(1, m, width, runtime_n=True), runs)
