@@ -12,18 +12,10 @@ from flexnm_rtl.config import Config
 from flexnm_rtl.operands import has_network, lanes_route, visible_weights
 from flexnm_rtl.pipeline import stage
 
-FINE_BITS = 2
-"""Low bits of an offset that choose in the first stage of two."""
-
-
-def in_two_stages(cfg: Config) -> bool:
-    """Whether a weight is chosen in two stages: with ``short_stages``, among more than a first one can do."""
-    return cfg.short_stages and not has_network(cfg) and cfg.window > 1 << FINE_BITS
-
 
 def element_latency(cfg: Config) -> int:
     """Cycles from the operands of a processing element to its sum."""
-    return 2 + cfg.short_stages + in_two_stages(cfg)
+    return 3 if cfg.short_stages else 2
 
 
 class ProcessingElement(wiring.Component):
@@ -35,8 +27,7 @@ class ProcessingElement(wiring.Component):
     adds the sum of those of the cycle before to ``total``, which starts from 0 with ``clear``. ``total`` is valid
     ``latency`` = 2 cycles after its last operands.
     With ``short_stages`` values, chosen weights and both strobes are registered first, in every element: no other one
-    reaches across the array. ``latency`` is 3, or 4 where a weight is chosen ``in_two_stages``, with a register between
-    them. ``accumulate`` comes the cycle after its operands as ever.
+    reaches across the array. ``latency`` is 3, ``accumulate`` comes the cycle after its operands as ever.
     Signed throughout; ``total`` cannot overflow for K <= k_max, whatever the data.
     """
 
@@ -57,14 +48,12 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        split = in_two_stages(cfg)
-        registers = cfg.short_stages + split
-        accumulate = stage(m, registers, self.accumulate, "accumulate_here", reset_less=False)
-        clear = stage(m, registers, self.clear, "clear_here")
+        accumulate = stage(m, cfg.short_stages, self.accumulate, "accumulate_here", reset_less=False)
+        clear = stage(m, cfg.short_stages, self.clear, "clear_here")
         products = []
-        for lane, chosen in enumerate(self._chosen(m, split)):
+        for lane, chosen in enumerate(self._chosen(m)):
             weight = stage(m, cfg.short_stages, chosen.as_signed(), f"weight_{lane}")
-            value = stage(m, registers, self.values[lane], f"value_{lane}")
+            value = stage(m, cfg.short_stages, self.values[lane], f"value_{lane}")
             product = Signal(signed(cfg.product_width), name=f"product_{lane}", reset_less=True)
             # Multipliers recode their second operand: the value is there before the weight is chosen.
             m.d.sync += product.eq(weight * value)
@@ -76,21 +65,10 @@ class ProcessingElement(wiring.Component):
         m.d.comb += self.total.eq(total)
         return m
 
-    def _chosen(self, m: Module, split: bool) -> list[Value]:
+    def _chosen(self, m: Module) -> list[Value]:
         """The weight of each lane."""
         weights = list(self.weights)
         if has_network(self.cfg):
             return network_of(self.cfg).apply(m, weights, Value.cast(self.route), "weights")
         window = self.cfg.window
-        chosen = []
-        for lane in range(self.cfg.lanes):
-            candidates, offset = weights[lane : lane + window], self.route[lane]
-            if split:
-                groups = [candidates[k : k + (1 << FINE_BITS)] for k in range(0, window, 1 << FINE_BITS)]
-                candidates = [
-                    stage(m, 1, pick(group, offset[:FINE_BITS]), f"candidate_{lane}_{k}")
-                    for k, group in enumerate(groups)
-                ]
-                offset = stage(m, 1, offset[FINE_BITS:], f"coarse_offset_{lane}")
-            chosen.append(pick(candidates, offset))
-        return chosen
+        return [pick(weights[lane : lane + window], self.route[lane]) for lane in range(self.cfg.lanes)]

@@ -229,13 +229,6 @@ UNIT_FAULTS = [
         "mac_array-n8m16-rank2",
     ),
     Fault(
-        "array: the second choice a step early (short stages)",
-        "processing_element.py",
-        "stage(m, 1, offset[FINE_BITS:]",
-        "stage(m, 0, offset[FINE_BITS:]",
-        "mac_array-n8m16-rank2",
-    ),
-    Fault(
         "array: lanes see the wrong step",
         "operands.py",
         "held >> (self.step * self.width)",

@@ -76,8 +76,7 @@ def run_element(cfg: Config, cycles: list[dict[str, Any]]) -> None:
     """Compare ``total`` with a model in every cycle from the first ``clear`` on."""
     pe = ProcessingElement(cfg)
     rng = random.Random(cfg.m_group)
-    chosen_in_two = cfg.lanes < cfg.n_keep and cfg.m_group - cfg.n_keep + 1 > 4
-    registers = 1 + chosen_in_two if cfg.short_stages else 0
+    registers = int(cfg.short_stages)
     assert pe.latency == 2 + registers
 
     async def bench(ctx: Any) -> None:
