@@ -226,6 +226,6 @@ def test_layers_of_smollm2(store: Path) -> None:
     assert [(row.layer, row.mismatches, row.channels) for row in outcome.rows] == [
         (name, 0, channels) for name, channels in zip(chosen, (576, 576, 1536), strict=True)
     ]
-    assert all(row.words == 8 * row.outputs and row.cycles <= 1.05 * row.ideal for row in outcome.rows)
+    assert all(row.words == 8 * row.outputs and row.cycles <= 1.06 * row.ideal for row in outcome.rows)
     assert positions[-1].cycles == positions[-1].total == sum(row.ideal for row in outcome.rows)
     assert positions[-1].left == 0
