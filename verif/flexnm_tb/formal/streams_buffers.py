@@ -38,7 +38,7 @@ def drain(cfg: Config, count: int) -> Elaboratable:
         check(m, "sums", implies(ledger.arrives, Cat(rows).all()))
         check(m, "last", implies(ledger.arrives, unit.o.p.last == (ledger.part == cfg.rows - 1)))
         check(m, "finishing", unit.finishing == (o.moved & (ledger.owed == 1)))
-        ends(m, "stuck_inside", (ledger.owed != 0) & ~o.valid, 0)
+        ends(m, "stuck_inside", (ledger.owed != 0) & ~o.valid, unit.interval - 1)
 
     return resettable(describe)
 
