@@ -18,9 +18,9 @@ _ALL_BITS = 16
 def boundary_blocks(rng: random.Random, n: int, m: int, width: int) -> Iterator[torch.Tensor]:
     """Blocks (M,), int32, of signed ``width``-bit numbers; for N = M there are no pairs.
 
-    For each pair of channels: N - 1 others are larger or equal, the rest is smaller, the two are equal or differ in one
-    bit, each bit and each way; and N + 1 channels, the pair among them, are equal. For each position of a kept value
-    and each channel that can be there: one block that has it there.
+    For each pair of channels: N - 1 others are larger or equal, the rest is smaller, the two are equal or one bit
+    decides against all bits below it, each bit and each way; and N + 1 channels, the pair among them, are equal. For
+    each position of a kept value and each channel that can be there: one block that has it there.
     """
     for i in range(m):
         for j in range(i + 1, m):
@@ -40,9 +40,8 @@ def boundary_blocks(rng: random.Random, n: int, m: int, width: int) -> Iterator[
 
 def _decided(rng: random.Random, n: int, m: int, width: int, pair: tuple[int, int], bit: int) -> torch.Tensor:
     """Only one of the two is kept: the first of them, or the lower channel where ``bit`` is 0."""
-    # The highest bit is that of the most negative number alone.
-    low = 0 if bit == 1 << (width - 1) else rng.randrange(1 << (width - 1)) & ~bit
-    high = low | bit
+    upper = rng.randrange(1 << (width - 1)) & -max(2 * bit, 1)
+    low, high = upper | max(bit - 1, 0), upper | bit
     larger = rng.sample([channel for channel in range(m) if channel not in pair], n - 1)
     fixed = dict.fromkeys(larger, rng.choice([high, (1 << (width - 1)) - 1, 1 << (width - 1)]))
     return _block(rng, m, width, fixed | {pair[0]: high, pair[1]: low}, low)

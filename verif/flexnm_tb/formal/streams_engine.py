@@ -19,7 +19,7 @@ from flexnm_tb.formal.rules import implies, named
 from flexnm_tb.formal.stream_contract import Ledger, Port, ends, of, reached, resettable, sink, source
 from flexnm_tb.formal.streams import SMALL
 
-BOUNDS = {"epilogue": 20, "epilogue/short_stages": 28}
+BOUNDS = {"epilogue": 23, "epilogue/short_stages": 28}
 """Cycles in which an epilogue is shown to be right: its stages, a job of a few rows, and the next one's start."""
 
 LINEAR = SMALL.replace(rows=2, acts_per_beat=1, t_max=4)
