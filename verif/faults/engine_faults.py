@@ -190,7 +190,7 @@ ENGINE_FAULTS = [
         "feeder: a stage that is not empty takes an operand",
         "pipeline.py",
         "Waiting.SPACED: ~valid[k],",
-        "Waiting.SPACED: ~valid[k] | self.o_ready,",
+        "Waiting.SPACED: ~valid[k] | 1,",
     ),
     _fault(
         "requantize: half rounds up",

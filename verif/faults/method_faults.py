@@ -86,6 +86,7 @@ METHOD_FAULTS = [
         "preparation.py",
         "Mux(self.factors & keep[i], ",
         "Mux(self.factors, ",
+        "n2m4-token-shift",
         test="test_icarus_lets_no_unknown_out",
     ),
     _fault(
