@@ -11,10 +11,17 @@ from method_faults import METHOD_FAULTS
 UNIT_FAULTS = [
     Fault(
         "rank: the higher channel wins a tie",
+        "arith.py",
+        "holds: Value = Const(1, 1)",
+        "holds: Value = Const(0, 1)",
+        "compressor-n2m4",
+    ),
+    Fault(
+        "rank2: the higher channel wins a tie",
         "select_rank.py",
         "self.scores[low] >= self.scores[high]",
         "self.scores[low] > self.scores[high]",
-        "compressor-n2m4",
+        "compressor-n8m16-rank2",
     ),
     Fault(
         "rank: one channel too many",
