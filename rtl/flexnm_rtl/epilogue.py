@@ -156,7 +156,7 @@ class Epilogue(wiring.Component):
     ) -> tuple[Value, Value]:
         """The sum for a requantizer, and the parameters of the output whose sum is in its first stage."""
         cfg = self.cfg
-        choice = add_shared(m, platform, "column_choice", f"choice_{port}", self._choice)
+        choice = add_shared(m, platform, "column_choice", f"choice_{port}", lambda: ColumnChoice(cfg))
         columns = range(port, cfg.cols, cfg.result_ports)
         m.d.comb += [
             choice.sums.eq(Cat(self.i.p.sums[c] for c in columns)),
@@ -180,8 +180,3 @@ class Epilogue(wiring.Component):
             m.d.comb += getattr(unit, name).eq(getattr(self, name))
         place = enable[TokenCorrection.latency : TokenCorrection.latency + 1]
         return unit.total, Value.cast(delay(m, place, unit.output_parameters, f"output_parameters_{port}"))
-
-    def _choice(self) -> ColumnChoice:
-        cfg = self.cfg
-        count = cfg.cols // cfg.result_ports
-        return ColumnChoice(count, cfg.result_ports, cfg.acc_width, cfg.parameter_bits, registered=bool(self.early))

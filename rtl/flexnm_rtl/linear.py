@@ -31,6 +31,16 @@ _METHOD_PORTS = (
 """Ports of the registers that go to the units of the same names, in a design that has them."""
 
 
+def _write_late(m: Module, store: BankedMemory, name: str, write: Value, bank: Value, addr: Value, data: Value) -> None:
+    """Connect a memory's write port through registers, so that a word is written a cycle late."""
+    m.d.sync += store.write.eq(write)
+    m.d.comb += [
+        store.write_bank.eq(delay(m, Const(1, 1), bank, f"{name}_bank")),
+        store.write_addr.eq(delay(m, Const(1, 1), addr, f"{name}_addr")),
+        store.data.eq(delay(m, Const(1, 1), data, f"{name}_data")),
+    ]
+
+
 class LinearEngine(wiring.Component):
     """Computes Y = S(X) W^T for a job of T tokens, K channels and O outputs, any sizes up to the configured ones.
 
@@ -117,14 +127,8 @@ class LinearEngine(wiring.Component):
             ("weight", weights, weight_memory, weights.data, feeder.read_operands, feeder.weight_addr),
         ):
             # The feeder reads an entry two cycles after it was told of it, or later.
-            m.d.sync += store.write.eq(loader.write)
-            m.d.comb += [
-                store.write_bank.eq(delay(m, Const(1, 1), loader.bank, f"{name}_bank")),
-                store.write_addr.eq(delay(m, Const(1, 1), loader.addr, f"{name}_addr")),
-                store.data.eq(delay(m, Const(1, 1), stored, f"{name}_data")),
-                store.read.eq(read),
-                store.read_addr.eq(address),
-            ]
+            _write_late(m, store, name, loader.write, loader.bank, loader.addr, stored)
+            m.d.comb += [store.read.eq(read), store.read_addr.eq(address)]
         array = self.array
         for r in range(cfg.rows):
             target = array.acts.p.blocks[r]
@@ -154,12 +158,10 @@ class LinearEngine(wiring.Component):
         banks = words * weights.chunks
         m.submodules.parameters = store = BankedMemory(banks, cfg.weight_ports * part, PARAMETER_SLOTS)
         held = Signal(range(PARAMETER_SLOTS + 1))
-        # Written a cycle late, from registers: a tile's sums come much later than its parameters.
-        m.d.sync += store.write.eq(weights.write_parameters)
+        # A tile's sums come much later than its parameters.
+        written = weights.write_parameters, weights.parameter_bank, weights.parameter_slot, weights.parameters
+        _write_late(m, store, "parameter", *written)
         m.d.comb += [
-            store.write_bank.eq(delay(m, Const(1, 1), weights.parameter_bank, "parameter_bank")),
-            store.write_addr.eq(delay(m, Const(1, 1), weights.parameter_slot, "parameter_slot")),
-            store.data.eq(delay(m, Const(1, 1), weights.parameters, "parameter_data")),
             store.read.eq(1),
             store.read_addr.eq(epilogue.parameter_slot),
             weights.parameter_room.eq(held != PARAMETER_SLOTS),

@@ -65,12 +65,10 @@ class StageControl(wiring.Component):
         return m
 
 
-def stage(m: Module, registers: int, value: Any, name: str, *, reset_less: bool = True) -> Signal:
-    """``value``, with its sign, after so many registers; as it is where there are none."""
-    for k in reversed(range(max(registers, 1))):
-        signal = Signal(Value.cast(value).shape(), name=f"{name}_{k}" if k else name, reset_less=reset_less)
-        m.d["sync" if registers else "comb"] += signal.eq(value)
-        value = signal
+def stage(m: Module, registered: bool, value: Any, name: str, *, reset_less: bool = True) -> Signal:
+    """``value``, with its sign, from a register if ``registered`` says so, else as it is."""
+    signal = Signal(Value.cast(value).shape(), name=name, reset_less=reset_less)
+    m.d["sync" if registered else "comb"] += signal.eq(value)
     return signal
 
 

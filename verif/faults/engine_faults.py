@@ -162,8 +162,8 @@ ENGINE_FAULTS = [
     _fault(
         "epilogue: always the last columns",
         "column_choice.py",
-        "(self.count - k) * self.step, Const",
-        "(self.count - k + 1) * self.step, Const",
+        "(self.count - k) * self.cfg.result_ports, Const",
+        "(self.count - k + 1) * self.cfg.result_ports, Const",
     ),
     Fault(
         "epilogue: a start forgets rows of the job before",

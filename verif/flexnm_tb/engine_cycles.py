@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 from flexnm_model.cost import array_blocks, ideal_cycles
 from flexnm_rtl.compressor import Compressor
 from flexnm_rtl.config import Config, Metadata
@@ -16,7 +12,7 @@ from flexnm_rtl.feeder import Feeder
 from flexnm_rtl.mac_array import step_latency
 from flexnm_rtl.preparation import Preparation
 
-from flexnm_tb.elaboratables import silenced
+from flexnm_tb.elaboratables import latency_of
 
 __all__ = [
     "array_blocks",
@@ -37,17 +33,17 @@ def fill_cycles(cfg: Config, *, dense: bool = False, compressed: bool = False, p
     if dense:
         acts = (act_chunks - 1) * cfg.dense_beats + 1 + DenseSplitter.latency
     else:
-        acts = act_chunks + (_decoder_latency(cfg) if compressed else _latency(Compressor, unranked(cfg)))
+        acts = act_chunks + (_decoder_latency(cfg) if compressed else latency_of(Compressor, unranked(cfg)))
     weights = weight_chunks * (1 + (cfg.parameter_words if parameters else 0))
     through_memory, to_results = Feeder.latency + 2, step_latency(cfg) + 1
-    return max(acts + _latency(Preparation, cfg), weights) + through_memory + to_results
+    return max(acts + latency_of(Preparation, cfg), weights) + through_memory + to_results
 
 
 def drain_cycles(cfg: Config, tokens: int) -> int:
     """Cycles in which the last group's results leave."""
     last_group = (tokens - 1) % cfg.rows + 1
     last_row = cfg.cols // cfg.result_ports
-    return (last_group - 1) * row_cycles(cfg) + last_row + _latency(Epilogue, cfg)
+    return (last_group - 1) * row_cycles(cfg) + last_row + latency_of(Epilogue, cfg)
 
 
 def results_keep_up(cfg: Config, channels: int, *, dense: bool = False) -> bool:
@@ -81,8 +77,3 @@ def unstalled_cycles(
 def _decoder_latency(cfg: Config) -> int:
     """Of what turns ranks into bitmasks where compressed blocks arrive."""
     return len(decoder_stages(cfg)) if cfg.metadata is Metadata.ENUMERATIVE else 0
-
-
-@functools.cache
-def _latency(unit: Callable[[Config], Any], cfg: Config) -> int:
-    return int(silenced(unit(cfg)).latency)

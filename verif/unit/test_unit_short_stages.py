@@ -16,7 +16,7 @@ from flexnm_rtl.positions import RouteDecoder
 from flexnm_rtl.presets import PRESETS
 from flexnm_rtl.selection import RANK_MAX_WIDTH
 from flexnm_rtl.sizes import NARROW_SCORE
-from flexnm_tb.elaboratables import silenced
+from flexnm_tb.elaboratables import latency_of
 from route_tools import channels_of
 from unit_tools import simulate
 
@@ -49,8 +49,7 @@ def test_a_stage_more_in_compressor_and_array() -> None:
 
 def _later(unit: Any, cfg: Config) -> int:
     """Cycles that short stages add to a unit's latency."""
-    short, plain = (silenced(unit(c)).latency for c in (cfg.replace(selector=Selector.RANK2), cfg))
-    return int(short - plain)
+    return latency_of(unit, cfg.replace(selector=Selector.RANK2)) - latency_of(unit, cfg)
 
 
 def test_modules_of_different_hardware_have_different_names() -> None:

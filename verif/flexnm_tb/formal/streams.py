@@ -20,7 +20,7 @@ from flexnm_rtl.enumerative_acts import ActsDecoder
 from flexnm_rtl.pipeline import StageControl, Waiting, delay
 from flexnm_rtl.preparation import Preparation
 
-from flexnm_tb.elaboratables import silenced
+from flexnm_tb.elaboratables import latency_of
 from flexnm_tb.formal.proof import Circuit, Proof, check
 from flexnm_tb.formal.rules import beats, implies, population
 from flexnm_tb.formal.stream_contract import Port, covers, flow, of, reached, resettable, sink, source
@@ -198,13 +198,6 @@ def _units() -> list[tuple[str, Callable[[Config], Any], Config, Spec, int]]:
     return found
 
 
-def _latency(make: Callable[[Config], Any], cfg: Config) -> int:
-    unit = make(cfg)
-    silenced(unit)
-    latency: int = unit.latency
-    return latency
-
-
 def proofs() -> list[Proof]:
     """For each unit the contract, unbounded, and a cover."""
     found = []
@@ -215,7 +208,7 @@ def proofs() -> list[Proof]:
         found.append(Proof(f"{name}/contract", claim, partial(_stages, depth, waiting, 0), engine="abc pdr"))
         found.append(reached(name, partial(_stages, depth, waiting, 4), 4, 2 * depth + 14))
     for name, make, cfg, spec, parts in _units():
-        latency = _latency(make, cfg)
+        latency = latency_of(make, cfg)
         capacity = max(latency, 1) * parts
         build = partial(_unit, make, cfg, spec, parts, capacity, max(latency, parts))
         claim = CONTRACT.format(within=max(latency, parts), value=_VALUE[spec])
